@@ -1,0 +1,103 @@
+"""Every path under ``HPO_HOME``, in one class; and writing a file so that no reader sees half of it."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import StudyError
+
+# A study's name is the name of its folder, so it has to be one on every file system.
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def check_study_name(name: str) -> str:
+    """Return ``name`` where it can be a study's name.
+
+    Raises:
+        StudyError: it is empty, longer than 100 characters, or would leave its folder.
+    """
+    if not isinstance(name, str) or not _STUDY_NAME.fullmatch(name):
+        shown = repr(name) if len(str(name)) <= 60 else repr(str(name)[:60]) + "…"
+        raise StudyError(
+            "A study name must start with a letter or digit and hold at most 100 letters, digits, "
+            f"'.', '_' and '-', but got {shown}. Choose another with --name."
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The files of one ``HPO_HOME`` (default ``./runs``); creates folders when asked for them."""
+
+    home: Path
+
+    @classmethod
+    def from_environment(cls) -> "RunDir":
+        """The folder named by ``HPO_HOME``, else ``./runs``; absolute."""
+        return cls(Path(os.environ.get("HPO_HOME") or "runs").expanduser().absolute())
+
+    @property
+    def database(self) -> Path:
+        return self.home / "hpo.db"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+    @property
+    def data_cache(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def locks(self) -> Path:
+        return self.home / "locks"
+
+    @property
+    def test_reads(self) -> Path:
+        """JSON lines, one for each time a test split was read."""
+        return self.home / "test-reads.jsonl"
+
+    def study(self, name: str) -> Path:
+        return self.home / check_study_name(name)
+
+    def definition(self, name: str) -> Path:
+        return self.study(name) / "definition.json"
+
+    def environment(self, name: str) -> Path:
+        return self.study(name) / "environment.json"
+
+    def worker_log(self, name: str, worker: str) -> Path:
+        return self.study(name) / "logs" / f"worker-{worker}.log"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it there if the block succeeds, else remove it.
+
+    A reader sees the old file or the whole new one; a crash leaves the old one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only their owner reads; a result is for everyone whom umask admits.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
