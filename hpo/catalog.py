@@ -1,0 +1,125 @@
+"""Finding study definitions: by name in ``./studies`` and in the studies that ship with hpo, or by path."""
+
+import dataclasses
+import difflib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+
+from hpo.errors import StudyError
+from hpo.study import StudyDefinition
+
+
+def load(source: str) -> StudyDefinition:
+    """The study that ``source`` names: a name, the path of a ``.py`` file, or ``path.py:name``.
+
+    Raises:
+        StudyError: there is none, its file does not import, or the name is not unique.
+    """
+    path, _, name = source.partition(".py:")
+    if name:
+        return _only(read_file(Path(path + ".py")), source, name)
+    if source.endswith(".py"):
+        return _only(read_file(Path(source)), source, None)
+    return _find(source)
+
+
+def available() -> list[StudyDefinition]:
+    """Every study in ``./studies`` and among those that ship with hpo; the first of a name counts.
+
+    Raises:
+        StudyError: a file cannot be read.
+    """
+    studies: dict[str, StudyDefinition] = {}
+    for folder in _folders():
+        for study in _read_folder(folder):
+            studies.setdefault(study.name, study)
+    return list(studies.values())
+
+
+def read_file(path: Path) -> list[StudyDefinition]:
+    """The studies that one Python file defines, in order; runs the file."""
+    if not path.is_file():
+        raise StudyError(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
+    module_name = f"hpo_study_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except StudyError as error:
+        raise type(error)(f"{path}: {error}") from None
+    except (Exception, SystemExit) as error:
+        raise StudyError(f"{path} does not import: {_where(error, path)}. Fix the file and launch again.") from error
+    studies = [value for value in vars(module).values() if isinstance(value, StudyDefinition)]
+    studies = list({id(study): study for study in studies}.values())
+    if not studies:
+        raise StudyError(f"{path} defines no study. Assign a StudyDefinition to a variable of the module.")
+    _check_names(studies, str(path))
+    return [dataclasses.replace(study, source=f"{path.absolute()}:{study.name}") for study in studies]
+
+
+def _find(name: str) -> StudyDefinition:
+    for folder in _folders():
+        # The file that is named like the study first: it spares importing all the others.
+        likely = folder / f"{name.replace('-', '_')}.py"
+        for study in _read(likely) if likely.is_file() else []:
+            if study.name == name:
+                return study
+    for folder in _folders():
+        for study in _read_folder(folder):
+            if study.name == name:
+                return study
+    known = sorted(study.name for study in available())
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known) or 'none'}."
+    raise StudyError(f"No study is called {name!r}. {hint} `hpo studies` lists them; a path to a .py file works too.")
+
+
+def _folders() -> list[Path]:
+    package = Path(__file__).parent
+    # In a checkout the studies stand beside the package; a wheel carries them inside it.
+    shipped = [package / "studies", package.parent / "studies"]
+    folders = [Path("studies"), *shipped]
+    return list({folder.resolve(): folder for folder in folders if folder.is_dir()}.values())
+
+
+def _read(path: Path) -> list[StudyDefinition]:
+    """The studies of a file in one of the known folders, which a worker finds by name on any machine."""
+    return [dataclasses.replace(study, source=study.name) for study in read_file(path)]
+
+
+def _read_folder(folder: Path) -> list[StudyDefinition]:
+    files = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
+    studies = [study for path in files for study in _read(path)]
+    _check_names(studies, str(folder))
+    return studies
+
+
+def _check_names(studies: list[StudyDefinition], where: str) -> None:
+    names = [study.name for study in studies]
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"{where} defines two studies called {name!r}. Give each its own name.")
+
+
+def _only(studies: list[StudyDefinition], source: str, name: str | None) -> StudyDefinition:
+    chosen = [study for study in studies if name in (None, study.name)]
+    if len(chosen) == 1:
+        return chosen[0]
+    names = ", ".join(study.name for study in studies)
+    if not chosen:
+        raise StudyError(f"{source} defines no study called {name!r}. It defines: {names}.")
+    raise StudyError(f"{source} defines several studies: {names}. Name one, as in {source}:{studies[0].name}.")
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """The error and the line of the study file that raised it."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    place = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -1,0 +1,92 @@
+"""Arrays kept on disk as ``.npy`` files that every process of the machine maps into its memory.
+
+    $HPO_HOME/data/arrays-v1/<key>/
+      manifest.json     what is known about the arrays, and how each file looked when it was written
+      <name>.npy
+
+Eight workers that map one file share its pages; eight copies of Fashion-MNIST would be 400 MB.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.run_dir import RunDir, replacing, write_json
+
+# Raise it when the content of an entry changes for the same key.
+_LAYOUT = "arrays-v1"
+
+Arrays = Mapping[str, NDArray[Any]]
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Arrays in one folder, and facts about them (anything JSON holds)."""
+
+    folder: Path
+    facts: Facts
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The array called ``name``, mapped read-only."""
+        mapped: NDArray[Any] = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return mapped
+
+
+def cached(run_dir: RunDir, key: str, build: Callable[[], tuple[Arrays, Facts]]) -> Entry:
+    """The entry ``key``, built first where it is missing or damaged; by one process, while others wait."""
+    folder = run_dir.data_cache / _LAYOUT / key
+    if entry := _intact(folder):
+        return entry
+    # Only a first load needs it, and it costs as much as NumPy to import.
+    from filelock import FileLock
+
+    run_dir.locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(run_dir.locks / f"data-{key}.lock"):
+        return _intact(folder) or _write(folder, *build())
+
+
+def _write(folder: Path, arrays: Arrays, facts: Facts) -> Entry:
+    files = {}
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        with replacing(path) as temporary:
+            np.save(temporary, array, allow_pickle=False)
+        stat = path.stat()
+        files[path.name] = {
+            "bytes": stat.st_size,
+            "modified_ns": stat.st_mtime_ns,
+            "sha256": _sha256(path),
+        }
+    write_json(folder / "manifest.json", {"facts": facts, "files": files})
+    return Entry(folder, facts)
+
+
+def _intact(folder: Path) -> Entry | None:
+    """The entry, unless it is missing, half written or was changed since."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if all(_unchanged(folder / name, then) for name, then in manifest["files"].items()):
+            return Entry(folder, manifest["facts"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass  # Whatever is wrong with a cache entry, the cure is to build it again.
+    return None
+
+
+def _unchanged(path: Path, then: Mapping[str, Any]) -> bool:
+    stat = path.stat()
+    if stat.st_size != then["bytes"]:
+        return False
+    # Hashing 50 MB at each start would cost 0.1 s or more; a copy of HPO_HOME has new times and is hashed.
+    return bool(stat.st_mtime_ns == then["modified_ns"] or _sha256(path) == then["sha256"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

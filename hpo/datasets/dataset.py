@@ -1,0 +1,96 @@
+"""A data set as the rest of the program sees it, and as an origin delivers it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.run_dir import RunDir
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images (n, height, width, channels) uint8, 0 to 255, and labels (n,) int64; read-only when loaded."""
+
+    images: Images
+    labels: Labels
+
+    def take(self, indices: NDArray[np.int64]) -> "Split":
+        """A copy of the examples at ``indices`` (m,), in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a search may see: training and validation images. The test images are not here; see `load_test`.
+
+    Attributes:
+        name: what it was loaded by.
+        classes: the name of label 0, of label 1, and so on.
+        sha256: of the official content, whatever part of it is used and wherever it was found.
+        seed: of the validation split.
+        validation_fraction: of the examples used, between 0 and 1.
+        subset: the number of examples used, train and validation together; None for all.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    classes: tuple[str, ...]
+    sha256: str
+    seed: int
+    validation_fraction: float
+    subset: int | None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        _, height, width, channels = self.train.images.shape
+        return height, width, channels
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def train_and_validation(self) -> Split:
+        """Both parts as one, copied to memory: what the winner is retrained on."""
+        parts = self.train, self.validation
+        return Split(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]))
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """The whole of a data set, before any validation split."""
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    sha256: str
+
+
+class Origin(Protocol):
+    """Where a data set comes from. `load` takes one in place of a name."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    def cache_key(self) -> str:
+        """A file name that changes whenever `read` would give something else; has to be quick."""
+
+    def read(self, run_dir: RunDir) -> Content:
+        """Find and check the content; may take seconds and may download."""
+
+
+def content_sha256(train: Split, test: Split) -> str:
+    """The hash of the arrays themselves, so that the same images have one identity in any file format."""
+    digest = hashlib.sha256()
+    for array in (train.images, train.labels, test.images, test.labels):
+        digest.update(repr((array.dtype.str, array.shape)).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

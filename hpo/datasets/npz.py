@@ -1,0 +1,27 @@
+"""Reading ``.npz`` archives that may be damaged or not archives at all."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo.errors import DatasetError
+
+
+def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Those arrays of the archive that ``keys`` names; nothing in it is executed.
+
+    Raises:
+        DatasetError: the archive is damaged, not an archive, or holds Python objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in keys if key in archive.files}
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(
+            f"{path} must be a whole .npz file of plain arrays, but reading it failed: {error}. "
+            "Write or download it again."
+        ) from error

@@ -1,0 +1,171 @@
+"""The GPUs and cores of this machine as worker slots, and what a worker process needs to know of its own."""
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hpo.errors import DeviceError
+
+# A worker with TensorFlow and a stock CNN holds about this much.
+_WORKER_BYTES = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one worker runs.
+
+    Args:
+        threads: of the worker's own computations on the CPU.
+        gpu: the index of its GPU as the driver counts, None for the CPU.
+    """
+
+    threads: int
+    gpu: int | None = None
+
+    @property
+    def device(self) -> str:
+        return "cpu" if self.gpu is None else f"gpu:{self.gpu}"
+
+    @classmethod
+    def from_environment(cls) -> "Slot":
+        """The slot that the launcher gave this process; for a worker of its own, the first GPU, else all cores."""
+        if "HPO_DEVICE" in os.environ:
+            device = os.environ["HPO_DEVICE"]
+            gpu = None if device == "cpu" else int(device.removeprefix("gpu:"))
+            return cls(threads=int(os.environ["HPO_THREADS"]), gpu=gpu)
+        return slots(workers=1, gpus="all", workers_per_gpu=1)[0]
+
+    def environment(self) -> dict[str, str]:
+        """The variables a worker process needs before it imports its backend."""
+        threads = str(self.threads)
+        variables = {
+            "HPO_DEVICE": self.device,
+            "HPO_THREADS": threads,
+            "CUDA_VISIBLE_DEVICES": "" if self.gpu is None else str(self.gpu),
+            # Index i is then the same GPU to the driver and to every framework.
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "OMP_NUM_THREADS": threads,
+            "TF_NUM_INTRAOP_THREADS": threads,
+            "TF_NUM_INTEROP_THREADS": "1" if self.threads == 1 else "2",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        }
+        if self.gpu is None:
+            variables["JAX_PLATFORMS"] = "cpu"
+            variables["XLA_FLAGS"] = " ".join(
+                [os.environ.get("XLA_FLAGS", ""), f"--xla_cpu_multi_thread_eigen={str(self.threads > 1).lower()}"]
+            ).strip()
+        return variables
+
+    @property
+    def precision(self) -> str:
+        """The Keras dtype policy that trains fastest here without losing accuracy.
+
+        bfloat16 where the hardware multiplies it: on a CPU with AVX512_BF16 an epoch of the stock CNN takes
+        less time than in float32 (tests/benchmarks/precision.py measures it), elsewhere it is emulated and slower.
+        """
+        if self.gpu is not None:
+            return "mixed_bfloat16" if _compute_capability(self.gpu) >= (8, 0) else "float32"
+        return "mixed_bfloat16" if "avx512_bf16" in _cpu_flags() else "float32"
+
+
+def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]:
+    """The slots to start workers in: on the GPUs where there are any, else on the CPU.
+
+    Args:
+        workers: how many; None for as many as the machine carries.
+        gpus: "all", "none", or indices such as "0,1".
+        workers_per_gpu: how many workers share a GPU.
+
+    Raises:
+        DeviceError: ``gpus`` is malformed, names a GPU that is not there, or ``workers`` do not fit.
+    """
+    chosen = _choose(gpus, count_gpus())
+    cores = usable_cores()
+    if not chosen:
+        count = workers or max(1, min(cores, psutil.virtual_memory().available // _WORKER_BYTES))
+        return [Slot(threads=max(1, cores // count)) for _ in range(count)]
+    places = [gpu for _ in range(workers_per_gpu) for gpu in chosen]
+    if workers is not None and workers > len(places):
+        raise DeviceError(
+            f"{workers} workers do not fit on {len(chosen)} GPU(s) with {workers_per_gpu} worker(s) each. "
+            "Raise --workers-per-gpu, lower --workers, or use the CPU with --gpus none."
+        )
+    places = places[:workers]
+    return [Slot(threads=max(1, cores // len(places)), gpu=gpu) for gpu in places]
+
+
+def usable_cores() -> int:
+    """The processors this process may use, which a container or a scheduler can limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def count_gpus() -> int:
+    """The NVIDIA GPUs that the driver shows; 0 without a driver."""
+    with _Driver() as driver:
+        return 0 if driver is None else int(driver.nvmlDeviceGetCount())
+
+
+def worker_environment(slot: Slot, base: Mapping[str, str]) -> dict[str, str]:
+    """``base`` with the variables of ``slot``: a worker's whole environment."""
+    return {**base, **slot.environment()}
+
+
+def _choose(gpus: str, there: int) -> list[int]:
+    if gpus == "none" or (gpus == "all" and there == 0):
+        return []
+    if gpus == "all":
+        return list(range(there))
+    if not re.fullmatch(r"\d+(,\d+)*", gpus):
+        raise DeviceError(f"--gpus must be all, none or indices such as 0,1, but got {gpus!r}.")
+    chosen = [int(index) for index in gpus.split(",")]
+    if missing := [index for index in chosen if index >= there]:
+        raise DeviceError(
+            f"--gpus names GPU {missing[0]}, but this machine has {there}. Use --gpus all, or --gpus none for the CPU."
+        )
+    return list(dict.fromkeys(chosen))
+
+
+class _Driver:
+    """NVIDIA's management library for the length of a block; None where there is no driver."""
+
+    def __enter__(self) -> Any:
+        import pynvml
+
+        self._nvml: Any = None
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError:
+            return None
+        self._nvml = pynvml
+        return pynvml
+
+    def __exit__(self, *exception: object) -> None:
+        if self._nvml is not None:
+            self._nvml.nvmlShutdown()
+
+
+def _compute_capability(gpu: int) -> tuple[int, int]:
+    with _Driver() as driver:
+        if driver is None:
+            return (0, 0)
+        major, minor = driver.nvmlDeviceGetCudaComputeCapability(driver.nvmlDeviceGetHandleByIndex(gpu))
+        return (int(major), int(minor))
+
+
+def _cpu_flags() -> set[str]:
+    """The processor's features as Linux names them; empty elsewhere."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        return set()
+    return set(flags.group(1).split()) if flags else set()

@@ -1,0 +1,230 @@
+"""Measures of a saved model on a test split: loss, accuracy, per-class figures, confusions and mistakes."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpo import model_file
+from hpo.errors import UsageError
+from hpo.run_dir import RunDir
+
+if TYPE_CHECKING:
+    import keras
+
+    from hpo.datasets import Split
+
+# Keras's own floor under a probability, so that one hopeless image does not make the mean loss infinite.
+_EPSILON = 1e-7
+_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class ClassMeasures:
+    """Precision, recall and F1 (fractions of 1) of one class or of an average; ``support`` images are of it."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One misclassified image: its index in the split, both class indices, the probability of ``predicted``."""
+
+    index: int
+    true: int
+    predicted: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does on a split; fractions, not percent.
+
+    Attributes:
+        loss: mean sparse categorical cross-entropy, in nats.
+        accuracy: fraction of the images whose most probable class is the true one.
+        classes: measures of each class, in label order.
+        macro: mean of ``classes``, each class counting the same.
+        weighted: mean of ``classes``, each image counting the same.
+        confusion: (k, k) counts; rows are true classes, columns predicted ones.
+        misclassified: every mistake, the most confident first.
+        images: how many images were classified.
+        seconds: how long that took, in wall time, with building the prediction function.
+    """
+
+    loss: float
+    accuracy: float
+    classes: tuple[ClassMeasures, ...]
+    macro: ClassMeasures
+    weighted: ClassMeasures
+    confusion: tuple[tuple[int, ...], ...]
+    misclassified: tuple[Mistake, ...]
+    images: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values that ``json.dumps`` takes; the keys are the attributes."""
+        return asdict(self)
+
+
+def image_shape(model: "keras.Model") -> tuple[int | None, int | None, int | None]:
+    """Height, width and channels of the images a model takes; None where any size will do.
+
+    Raises:
+        UsageError: it does not take one batch of images (n, height, width, channels).
+    """
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or not all(isinstance(n, int | None) for n in shape):
+        raise UsageError(
+            f"A model must take images (n, height, width, channels), but {model.name!r} takes {shape}. "
+            "Give it one keras.Input of shape (height, width, channels)."
+        )
+    return shape[1:]
+
+
+def probabilities(model: "keras.Model", images: NDArray[np.uint8], classes: Sequence[str]) -> NDArray[np.float64]:
+    """The probability of each class for each image, (n, k), from raw pixels.
+
+    Args:
+        model: takes pixels 0..255 (any rescaling is a layer of the model), ends in a softmax.
+        images: (n, height, width, channels) uint8.
+        classes: the k class names, in label order.
+
+    Raises:
+        UsageError: the model takes other images, has other than k outputs, or gives no probabilities.
+    """
+    wanted = image_shape(model)
+    if images.ndim != 4 or any(w not in (None, n) for w, n in zip(wanted, images.shape[1:], strict=True)):
+        raise UsageError(
+            f"The images must have the shape the model takes, {_shown(wanted)}, but they have "
+            f"{_shown(images.shape[1:])}. Choose the data set that the model was trained on."
+        )
+    outputs = getattr(model, "output_shape", None)
+    if outputs != (None, len(classes)):
+        found = outputs[1] if isinstance(outputs, tuple) and len(outputs) == 2 else outputs
+        raise UsageError(
+            f"A model must have one output for each class, but it has {found} for {len(classes)} classes. "
+            "Choose the data set that the model was trained on."
+        )
+    given = np.asarray(model.predict(images, batch_size=_BATCH_SIZE, verbose=0), dtype=np.float64)
+    # A softmax in bfloat16 misses 1 by up to a hundredth; logits miss it by far more.
+    sums = given.sum(axis=1)
+    wrong = np.flatnonzero(~((np.abs(sums - 1) < 0.02) & (given >= 0).all(axis=1)))
+    if wrong.size:
+        row = np.array2string(given[wrong[0]][:4], precision=3, separator=", ")
+        raise UsageError(
+            f"A model must give probabilities that sum to 1, but for image {wrong[0]} it gives {row} with sum "
+            f"{sums[wrong[0]]:.4g}. End it with a float32 softmax; where there is nan, train it again."
+        )
+    return given
+
+
+def evaluate(model: "keras.Model", split: "Split", classes: Sequence[str]) -> Evaluation:
+    """Measure ``model`` on ``split``.
+
+    The loss is computed from the probabilities, as Keras does for a loaded model; a model that is still compiled
+    may report a slightly smaller one, since Keras then works from the logits.
+
+    Args:
+        model: takes raw pixels 0..255, gives k probabilities.
+        split: images (n, height, width, channels) uint8 and labels (n,) below k.
+        classes: the k class names, in label order.
+
+    Raises:
+        UsageError: model, images and classes do not fit together, or the split is empty.
+    """
+    labels = np.asarray(split.labels).astype(np.int64)
+    if not labels.size or labels.min() < 0 or labels.max() >= len(classes):
+        found = f"{labels.min()} to {labels.max()}" if labels.size else "no labels"
+        raise UsageError(
+            f"The labels of {len(classes)} classes must be 0 to {len(classes) - 1}, but the split has {found}. "
+            "Choose the data set that the model was trained on."
+        )
+    start = time.perf_counter()
+    given = probabilities(model, split.images, classes)
+    seconds = time.perf_counter() - start
+
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    predicted = given.argmax(axis=1)
+    indices = np.arange(len(classes))
+    # classification_report would mix class names with its own keys; this is what it is made of.
+    each = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0)
+
+    def averaged(average: str) -> ClassMeasures:
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            labels, predicted, labels=indices, average=average, zero_division=0
+        )
+        return ClassMeasures(f"{average} average", float(precision), float(recall), float(f1), labels.size)
+
+    true_probability = given[np.arange(labels.size), labels].clip(_EPSILON, 1 - _EPSILON)
+    confidence = given.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    return Evaluation(
+        loss=float(-np.log(true_probability).mean()),
+        accuracy=float((predicted == labels).mean()),
+        classes=tuple(
+            ClassMeasures(name, float(p), float(r), float(f), int(n))
+            for name, p, r, f, n in zip(classes, *each, strict=True)
+        ),
+        macro=averaged("macro"),
+        weighted=averaged("weighted"),
+        confusion=tuple(map(tuple, confusion_matrix(labels, predicted, labels=indices).tolist())),
+        misclassified=tuple(Mistake(int(i), int(labels[i]), int(predicted[i]), float(confidence[i])) for i in wrong),
+        images=labels.size,
+        seconds=seconds,
+    )
+
+
+def evaluate_file(path: Path, *, run_dir: RunDir, dataset: str | None) -> Evaluation:
+    """Check, load and measure a saved model on a test split; the read of the split is recorded.
+
+    Args:
+        path: ``.h5``, ``.hdf5`` or ``.keras``.
+        run_dir: where data are cached and the reads of test splits are recorded.
+        dataset: name of a data set; None for the one in the model's card.
+
+    Raises:
+        FileError: the model or its card cannot be used.
+        UsageError: no data set is known, or it does not fit the model.
+    """
+    card = model_file.verify(path)
+    described = card["dataset"] if card else {}
+    name = dataset or described.get("name")
+    if name is None:
+        raise UsageError(
+            f"A data set to measure on must be known, but {path} has no card ({path.with_suffix('.json').name}) "
+            "that names one. Name it with --dataset, for example --dataset fashion-mnist."
+        )
+    if name != described.get("name"):
+        card = None  # its class names and merged classes are of another data set
+    merge = card["dataset"].get("merge") if card else None
+    model = model_file.load(path)
+
+    from hpo import datasets
+
+    groups = tuple(map(tuple, merge)) if merge is not None else None
+    split = datasets.load_test(name, run_dir=run_dir, reader=f"evaluate {path}", merge=groups)
+    return evaluate(model, split, class_names(model, card))
+
+
+def class_names(model: "keras.Model", card: dict[str, Any] | None) -> tuple[str, ...]:
+    """The class names in a model's card, else "0" to "k-1" for its k outputs."""
+    if card is not None:
+        return tuple(card["classes"])
+    outputs = getattr(model, "output_shape", None)
+    k = outputs[-1] if isinstance(outputs, tuple) and isinstance(outputs[-1], int) else 0
+    return tuple(str(index) for index in range(k))
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "x".join("any" if size is None else str(size) for size in shape)

@@ -1,0 +1,49 @@
+"""A file that a person named: opened, or refused in one line that says why."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+
+from hpo.errors import FileError
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file for reading bytes.
+
+    Raises:
+        FileError: it is missing, a folder or a device, or may not be read.
+    """
+    try:
+        mode = path.stat().st_mode
+        # Opening a pipe would wait for its writer, and reading a device may never end.
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "neither file nor folder"
+            raise FileError(f"The path of a file is wanted, but {path} is {kind}. Name a file.")
+        stream = path.open("rb")
+    except FileNotFoundError as error:
+        raise FileError(f"A file must exist to be read, but {path} does not. Check the path.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        why = getattr(error, "strerror", None) or error
+        raise FileError(f"A file must be readable, but {str(path)!r} is not ({why}). Check it.") from error
+    with stream:
+        yield stream
+
+
+@contextmanager
+def reading(path: Path, remedy: str = "Copy or export it again.") -> Iterator[None]:
+    """Turn whatever damaged contents raise within the block into a FileError of one line.
+
+    Broad on purpose: given damaged bytes, zipfile, zlib, HDF5, json, Pillow and Keras raise nearly every
+    exception there is, and all of them mean the same to the person who named the file.
+    """
+    try:
+        yield
+    except FileError:
+        raise
+    except Exception as error:
+        found = " ".join(str(error).split())
+        found = f"{type(error).__name__}: {found[:300]}" if found else type(error).__name__
+        raise FileError(f"A file must be whole to be used, but {path} is not ({found}). {remedy}") from error

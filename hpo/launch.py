@@ -1,0 +1,221 @@
+"""Launching a study on one machine: record it, start a worker a slot, watch them, and end with all of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+from sqlalchemy.engine import URL
+
+from hpo import stored_study
+from hpo.claims import budget_of, give_back_of_worker, was_given_back, worker_name
+from hpo.devices import Slot
+from hpo.errors import HpoError, Interrupted, TooManyFailures, UsageError
+from hpo.results import StudyStatus, status
+from hpo.run_dir import RunDir
+from hpo.storage import open_storage
+from hpo.study import StudyDefinition
+
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 15  # a batch of the slowest model has ended by then
+_MOST_DEATHS = 3  # of workers that finish no trial in between
+
+Show = Callable[[StudyStatus], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """What a launch did: trials finished by it, and the study's status after."""
+
+    ran: int
+    status: StudyStatus
+
+
+def launch(
+    definition: StudyDefinition,
+    url: URL,
+    run_dir: RunDir,
+    slots: list[Slot],
+    *,
+    show: Show,
+    amend: bool = False,
+    max_failures: int = 5,
+) -> Launched:
+    """Run ``definition`` until its budget has ended; where it was launched before, continue it.
+
+    Args:
+        url: of the storage, as ``resolve_url`` gives it.
+        slots: a worker each.
+        show: called with the study's status, about twice a second.
+        amend: whether a changed definition may replace the stored one, where that is safe.
+        max_failures: as many trials that fail one after another end the launch.
+
+    Raises:
+        UsageError: the study cannot run as it is; the storage then holds nothing of it.
+        TooManyFailures: trials fail one after another.
+        Interrupted: SIGINT or SIGTERM; running trials were given back.
+    """
+    # Fails early where there is no data, and fills the cache that the workers share.
+    definition.load_dataset(run_dir)
+    storage = open_storage(url, write=True)
+    study, is_new = stored_study.create_or_resume(storage, definition, run_dir, amend=amend)
+    before = status(study)
+    if before.finished >= before.budget:
+        return Launched(ran=0, status=before)
+    crew = _Crew(study, url, run_dir, slots[: before.budget - before.finished])
+    try:
+        with _signals() as received:
+            crew.start()
+            while crew.is_busy():
+                show(status(study))
+                _stop_at_failures(study, max_failures)
+                if received:
+                    raise Interrupted(received[0], _how_to_continue(definition.name, study))
+                time.sleep(_POLL_SECONDS)
+    except UsageError:
+        crew.stop()
+        if is_new and status(study).finished == 0:
+            stored_study.delete(study)
+        raise
+    finally:
+        crew.stop()
+        show(status(study))
+    after = status(study)
+    return Launched(ran=after.finished - before.finished, status=after)
+
+
+class _Crew:
+    """The worker processes of one launch."""
+
+    def __init__(self, study: optuna.Study, url: URL, run_dir: RunDir, slots: list[Slot]) -> None:
+        self._study = study
+        self._url = url
+        self._run_dir = run_dir
+        self._slots = slots
+        self._processes: dict[subprocess.Popen[bytes], tuple[Slot, Path]] = {}
+        self._deaths = 0
+        self._finished = 0
+
+    def start(self) -> None:
+        for slot in self._slots:
+            self._start(slot)
+
+    def is_busy(self) -> bool:
+        """Whether any worker still runs; gives back what dead ones held, and replaces them.
+
+        Raises:
+            UsageError: a worker found that the study cannot run.
+            HpoError: workers die without finishing a trial.
+        """
+        for process, (slot, log) in list(self._processes.items()):
+            if process.poll() is None:
+                continue
+            del self._processes[process]
+            if process.returncode == UsageError.exit_code:
+                raise UsageError(_last_error(log))
+            if process.returncode != 0:
+                give_back_of_worker(self._study, worker_name(process.pid), "lost_worker")
+                self._count_death(process.returncode, log)
+                self._start(slot)
+        return bool(self._processes)
+
+    def stop(self) -> None:
+        """End every worker: ask, wait, then kill; and give back what they held. A second signal kills at once."""
+        for process in self._processes:
+            process.terminate()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        with _signals() as received:
+            while any(process.poll() is None for process in self._processes):
+                if received or time.monotonic() > deadline:
+                    for process in self._processes:
+                        process.kill()
+                time.sleep(0.05)
+        for process in self._processes:
+            process.wait()
+            give_back_of_worker(self._study, worker_name(process.pid), "interrupted")
+        self._processes.clear()
+
+    def _start(self, slot: Slot) -> None:
+        name = self._study.study_name
+        environment = {
+            **os.environ,
+            **slot.environment(),
+            # Not on the command line, where everybody could read its password.
+            "HPO_STORAGE": self._url.render_as_string(hide_password=False),
+            "HPO_HOME": str(self._run_dir.home),
+        }
+        logs = self._run_dir.worker_log(name, "starting").parent
+        logs.mkdir(parents=True, exist_ok=True)
+        log = self._run_dir.worker_log(name, f"{slot.device.replace(':', '')}-{len(self._processes)}")
+        with log.open("ab") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "hpo", "worker", "--study", name, "--with-launcher"],
+                env=environment,
+                # The worker reads it to its end, which comes when this process dies, however it dies.
+                stdin=subprocess.PIPE,
+                stdout=stream,
+                stderr=stream,
+                # A Ctrl-C in the terminal comes to us alone; we pass it on.
+                start_new_session=True,
+            )
+        self._processes[process] = (slot, log)
+
+    def _count_death(self, returncode: int, log: Path) -> None:
+        finished = status(self._study).finished
+        self._deaths = 1 if finished > self._finished else self._deaths + 1
+        self._finished = finished
+        if self._deaths >= _MOST_DEATHS:
+            cause = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
+            raise HpoError(
+                f"{self._deaths} workers died one after another ({cause}) without finishing a trial: "
+                f"{_last_error(log)} The whole log: {log}"
+            )
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list instead of letting them end this process."""
+    received: list[int] = []
+    before = {
+        signum: signal.signal(signum, lambda number, _frame: received.append(number))
+        for signum in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _stop_at_failures(study: optuna.Study, most: int) -> None:
+    ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and not was_given_back(t)]
+    last = sorted(ended, key=lambda trial: trial.datetime_complete or datetime.max)[-most:]
+    if len(last) < most or any(trial.state != optuna.trial.TrialState.FAIL for trial in last):
+        return
+    reasons = {trial.user_attrs.get("stop_reason", "error") for trial in last}
+    raise TooManyFailures(
+        f"The last {most} trials of {study.study_name!r} failed ({', '.join(sorted(reasons))}), the latest with: "
+        f"{last[-1].user_attrs.get('failure', 'no message')}. Fix the study; launching it again continues it."
+    )
+
+
+def _how_to_continue(name: str, study: optuna.Study) -> str:
+    now = status(study)
+    return (
+        f"Interrupted with {now.finished} of {budget_of(study)} trials done; running trials were given back. "
+        f"Continue with: hpo launch --study {name}"
+    )
+
+
+def _last_error(log: Path) -> str:
+    """The last line that a worker wrote to its log for people, else its last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    marked = [line.removeprefix("hpo: ") for line in lines if line.startswith("hpo: ")]
+    return (marked or lines or ["it left no message."])[-1]

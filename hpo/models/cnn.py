@@ -1,0 +1,62 @@
+"""Convolutional networks for small images."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpo.models.optimizer import activation_of, build_optimizer
+
+if TYPE_CHECKING:
+    import keras
+
+    from hpo.datasets import Dataset
+
+# Wider layers cost more time than they bring on 28x28 images.
+MOST_FILTERS = 128
+
+
+def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
+    """A stack of convolution blocks, a dense layer and a softmax; the stock CNN of ``fmnist-cnn``.
+
+    A block is a convolution (same padding), batch normalization if asked for, the activation, 2x2 pooling and
+    dropout. Each block doubles the filters of the one before, up to 128, and halves the image's sides
+    (Simonyan and Zisserman, 2015).
+
+    Args:
+        params: ``filters`` of the first block (default 32), ``blocks`` (2), ``kernel_size`` (3), ``dense_units``
+            (128), ``dropout`` after each block and the dense layer (0), ``batch_norm`` (False), ``pooling`` "max" or
+            "average" ("max"), the activation and the optimizer as in ``hpo.models.optimizer``.
+        dataset: for the shape of its images and its number of classes.
+
+    Returns:
+        Compiled model: images (n, h, w, c) uint8 to probabilities (n, classes) float32.
+    """
+    # Importing Keras takes seconds; listing and launching studies do without.
+    import keras
+    from keras import layers
+
+    activation = activation_of(params)
+    batch_norm = params.get("batch_norm", False)
+    pool = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[params.get("pooling", "max")]
+    dropout = params.get("dropout", 0.0)
+
+    images = keras.Input(dataset.input_shape)
+    x = layers.Rescaling(1 / 255)(images)
+    for block in range(params.get("blocks", 2)):
+        filters = min(MOST_FILTERS, params.get("filters", 32) * 2**block)
+        # A bias before batch normalization is subtracted again.
+        x = layers.Conv2D(filters, params.get("kernel_size", 3), padding="same", use_bias=not batch_norm)(x)
+        if batch_norm:
+            # Keras's momentum of 0.99 needs hundreds of steps to validate well; a pruner looks after one epoch.
+            x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.Activation(activation)(x)
+        x = pool()(x)
+        x = layers.Dropout(dropout)(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(params.get("dense_units", 128), activation=activation)(x)
+    x = layers.Dropout(dropout)(x)
+    # Probabilities in float32 also where the rest computes in half precision.
+    probabilities = layers.Dense(dataset.num_classes, activation="softmax", dtype="float32")(x)
+
+    model = keras.Model(images, probabilities)
+    model.compile(build_optimizer(params), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model

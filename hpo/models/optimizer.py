@@ -1,0 +1,42 @@
+"""Optimizers and activations by name, as the stock builders take them from a trial's parameters."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "tanh")
+OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam")
+
+# Activation and optimizer as one choice: a good learning rule for one activation can be a poor one for another.
+PAIRS = tuple(f"{activation}+{optimizer}" for activation in ACTIVATIONS for optimizer in OPTIMIZERS)
+
+
+def pairs_with(optimizer: str) -> tuple[str, ...]:
+    """The pairs of ``PAIRS`` whose optimizer is this one."""
+    return tuple(pair for pair in PAIRS if pair.endswith(f"+{optimizer}"))
+
+
+def activation_of(params: Mapping[str, Any]) -> str:
+    """The activation's name: of ``activation_optimizer``, else ``activation``, else "relu"."""
+    return str(params["activation_optimizer"].split("+")[0] if _has_pair(params) else params.get("activation", "relu"))
+
+
+def build_optimizer(params: Mapping[str, Any]) -> "keras.optimizers.Optimizer":
+    """The optimizer of ``activation_optimizer``, else ``optimizer``, else adam.
+
+    Args:
+        params: ``learning_rate`` (default: Keras's own for that optimizer) and, for sgd, ``momentum`` (default 0.9).
+    """
+    import keras
+
+    name = params["activation_optimizer"].split("+")[1] if _has_pair(params) else params.get("optimizer", "adam")
+    settings = {"learning_rate": params["learning_rate"]} if "learning_rate" in params else {}
+    if name == "sgd":
+        settings["momentum"] = params.get("momentum", 0.9)
+    return keras.optimizers.get({"class_name": name, "config": settings})
+
+
+def _has_pair(params: Mapping[str, Any]) -> bool:
+    return "activation_optimizer" in params

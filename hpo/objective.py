@@ -1,0 +1,236 @@
+"""One trial, from its parameters to its recorded result."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import TrialState
+
+from hpo.claims import Claim
+from hpo.datasets import Dataset
+from hpo.devices import Slot
+from hpo.errors import InvalidModel, NanLoss, StudyError, TrialError, TrialFailure
+from hpo.run_dir import RunDir
+from hpo.space import Params
+from hpo.study import StudyDefinition
+
+DEFAULT_BATCH_SIZE = 128
+
+_logger = logging.getLogger("hpo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a trial ended and what is recorded of it."""
+
+    state: TrialState
+    value: float | None
+    stop_reason: str
+    records: dict[str, Any] = field(default_factory=dict)
+
+
+class ReportedTrial:
+    """The trial as an objective sees it.
+
+    Args:
+        claim: the claimed trial.
+        params: what was suggested.
+        direction: "maximize" or "minimize".
+        interrupted: whether the worker has been asked to stop.
+    """
+
+    def __init__(self, claim: Claim, params: Params, direction: str, interrupted: Callable[[], bool]) -> None:
+        self.params = params
+        self.seed = claim.seed
+        self.number = claim.number
+        self.values: dict[int, float] = {}
+        self._trial = claim.trial
+        self._better = max if direction == "maximize" else min
+        self._interrupted = interrupted
+
+    def report(self, value: float, epoch: int) -> None:
+        """Record the objective's value at an epoch; ends the trial where it is to be pruned.
+
+        Raises:
+            optuna.TrialPruned: let it pass, the trial then ends with its best value so far.
+        """
+        if self.is_to_be_pruned(value, epoch):
+            raise optuna.TrialPruned
+        if self._interrupted():
+            raise _InterruptedTrial
+
+    def is_to_be_pruned(self, value: float, epoch: int) -> bool:
+        """Record the objective's value at an epoch and ask the pruner."""
+        if math.isnan(float(value)):
+            raise NanLoss(f"the objective reported {value} at epoch {epoch}")
+        self.values[epoch] = float(value)
+        self._trial.report(float(value), epoch)
+        return self._trial.should_prune()
+
+    @property
+    def best(self) -> float | None:
+        """The best value reported so far."""
+        return self._better(self.values.values(), default=None)
+
+
+class _InterruptedTrial(Exception):
+    """Carries a worker's stop out of a user's objective."""
+
+
+class Objective:
+    """Runs claimed trials of one study in this process.
+
+    Args:
+        definition: of the study.
+        dataset: for a study with a model, None for one with an objective.
+        run_dir: where artifacts go.
+        slot: the device of this process.
+        interrupted: whether this process has been asked to stop.
+    """
+
+    def __init__(
+        self,
+        definition: StudyDefinition,
+        dataset: Dataset | None,
+        run_dir: RunDir,
+        slot: Slot,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self._definition = definition
+        self._dataset = dataset
+        self._run_dir = run_dir
+        self._slot = slot
+        self._interrupted = interrupted
+
+    def __call__(self, claim: Claim) -> Outcome:
+        """Run one trial to its end, whatever that is.
+
+        Raises:
+            StudyError: no trial of this study can run, such as with a metric that the model does not report.
+        """
+        trial = ReportedTrial(claim, {}, self._definition.direction, self._interrupted)
+        try:
+            trial.params = self._definition.search_space.suggest(claim.trial)
+            return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
+        except optuna.TrialPruned:
+            return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=_epochs(trial))
+        except _InterruptedTrial:
+            return Outcome(state=TrialState.FAIL, value=None, stop_reason="interrupted")
+        except StudyError:
+            raise
+        except TrialFailure as failure:
+            return self._failed(trial, failure)
+        except Exception as error:
+            _logger.exception("Trial %d raised", trial.number)
+            return self._failed(trial, TrialError(f"{type(error).__name__}: {error}"))
+
+    def _call(self, trial: ReportedTrial) -> Outcome:
+        assert self._definition.objective is not None
+        value = self._definition.objective(trial.params, trial)
+        if not isinstance(value, int | float) and not hasattr(value, "__float__"):
+            raise TrialError(f"the objective must return a number, but returned {value!r}")
+        if math.isnan(float(value)):
+            raise NanLoss(f"the objective returned {value}")
+        return Outcome(state=TrialState.COMPLETE, value=float(value), stop_reason="completed", records=_epochs(trial))
+
+    def _train(self, claim: Claim, trial: ReportedTrial) -> Outcome:
+        # Keras takes seconds to import and a study with an objective may do without it.
+        from hpo import training
+
+        definition, dataset = self._definition, self._dataset
+        assert dataset is not None
+        precision = self._slot.precision if definition.precision == "auto" else definition.precision
+        training.start_fresh(trial.seed, precision)
+        model = build(definition, trial.params, dataset)
+        settings = training.FitSettings(
+            epochs=trial.params.get("epochs", definition.budget.max_epochs),
+            batch_size=trial.params.get("batch_size", DEFAULT_BATCH_SIZE),
+            metric=definition.metric,
+            direction=definition.direction,
+            stopping=definition.stopping,
+            seconds=definition.budget.trial_seconds,
+        )
+        fit = training.fit(
+            model,
+            dataset,
+            settings,
+            report=lambda epoch, value: trial.is_to_be_pruned(value, epoch),
+            interrupted=self._interrupted,
+        )
+        if fit.stop_reason == "interrupted":
+            return Outcome(state=TrialState.FAIL, value=None, stop_reason="interrupted")
+        pruned = fit.stop_reason == "pruned"
+        if not pruned:
+            self._keep_weights(claim.trial, model)
+        return Outcome(
+            state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+            value=fit.best_value,
+            stop_reason=fit.stop_reason,
+            records={
+                "epochs": fit.epochs,
+                "best_epoch": fit.best_epoch,
+                "seconds": round(fit.seconds, 3),
+                "seconds_to_best": round(fit.seconds_to_best, 3),
+                "images_per_second": round(fit.images_per_second, 1),
+                "history": fit.history,
+                "precision": precision,
+                **training.describe(model),
+            },
+        )
+
+    def _keep_weights(self, trial: optuna.Trial, model: Any) -> None:
+        """Upload the best weights, while Optuna still lets artifacts be added: before the trial ends."""
+        self._run_dir.artifacts.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self._run_dir.home) as folder:
+            path = Path(folder) / "best.weights.h5"
+            model.save_weights(path)
+            artifact = upload_artifact(
+                artifact_store=FileSystemArtifactStore(self._run_dir.artifacts),
+                file_path=str(path),
+                study_or_trial=trial,
+            )
+        trial.set_user_attr("weights", artifact)
+
+    def _failed(self, trial: ReportedTrial, failure: TrialFailure) -> Outcome:
+        message = " ".join(str(failure).split())
+        _logger.warning("Trial %d failed (%s): %s", trial.number, failure.reason, message)
+        return Outcome(
+            state=TrialState.FAIL,
+            value=None,
+            stop_reason=failure.reason,
+            records={**_epochs(trial), "failure": message},
+        )
+
+
+def build(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
+    """The study's model for ``params``, compiled.
+
+    Raises:
+        InvalidModel: these parameters give no model.
+        TrialError: the study's builder returned something else.
+    """
+    assert definition.model is not None
+    try:
+        model = definition.model(params, dataset)
+    except (ValueError, TypeError) as error:
+        _logger.exception("The model cannot be built from %s", params)
+        raise InvalidModel(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+    if not getattr(model, "compiled", False):
+        raise TrialError(f"the study's `model` must return a compiled keras.Model, but returned {model!r}")
+    return model
+
+
+def _epochs(trial: ReportedTrial) -> dict[str, Any]:
+    """What is known of the epochs of a trial that reported by itself."""
+    if not trial.values:
+        return {}
+    return {
+        "epochs": len(trial.values),
+        "best_epoch": next(epoch for epoch, value in trial.values.items() if value == trial.best),
+    }

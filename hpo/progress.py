@@ -1,0 +1,85 @@
+"""A launch as it runs: a live table in a terminal, timestamped lines elsewhere."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from hpo.results import StudyStatus
+
+Show = Callable[[StudyStatus], None]
+
+
+@contextmanager
+def progress(metric: str) -> Iterator[Show]:
+    """Yield the function that shows each status of a launch."""
+    console = Console()
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as live:
+            yield lambda status: live.update(_table(status, metric))
+    else:
+        yield _Lines(metric)
+
+
+class _Lines:
+    """Prints a line for each change worth one: a trial that ended, a better best."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._finished = -1
+
+    def __call__(self, status: StudyStatus) -> None:
+        if status.finished == self._finished:
+            return
+        self._finished = status.finished
+        print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {summary(status, self._metric)}", file=sys.stdout, flush=True)
+
+
+def summary(status: StudyStatus, metric: str) -> str:
+    """The study's status in one line."""
+    parts = [f"{status.finished} of {status.budget} trials"]
+    states = [f"{count} {state.lower().replace('_', ' ')}" for state, count in status.states.items()]
+    if states:
+        parts.append(", ".join(states))
+    if status.best is not None and status.best.value is not None:
+        parts.append(f"best {metric} {status.best.value:.4f} (trial {status.best.number})")
+    parts.append(f"elapsed {duration(status.seconds)}")
+    remaining = remaining_seconds(status)
+    if remaining is not None:
+        parts.append(f"about {duration(remaining)} left")
+    return "; ".join(parts)
+
+
+def remaining_seconds(status: StudyStatus) -> float | None:
+    """Seconds until the budget has ended, if it goes on as until now; None before two trials have ended."""
+    left = status.budget - status.finished
+    if status.finished < 2 or left <= 0:
+        return None
+    return status.seconds / status.finished * left
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` for people, such as 1 h 02 min, 3 min 20 s or 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _table(status: StudyStatus, metric: str) -> Group:
+    workers = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("worker", "device", "trial", "epoch", metric):
+        workers.add_column(column, justify="left" if column in ("worker", "device") else "right")
+    for worker in sorted(status.workers, key=lambda worker: str(worker["worker"])):
+        value = "…" if worker["value"] is None else f"{worker['value']:.4f}"
+        workers.add_row(
+            str(worker["worker"]), str(worker["device"]), str(worker["trial"]), str(worker["epoch"] or "…"), value
+        )
+    heading = Text.assemble((status.name, "bold"), "  ", summary(status, metric))
+    return Group(heading, workers) if status.workers else Group(heading, Text("starting the workers…", style="dim"))

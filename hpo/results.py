@@ -1,0 +1,199 @@
+"""Read-only questions to the storage: trials, the best of them, the state of a study."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo import stored_study
+from hpo.claims import was_given_back
+from hpo.errors import StudyError
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as a row; what a trial does not have is None.
+
+    Args:
+        number: counts from 0 within the study.
+        state: Optuna's: RUNNING, WAITING, COMPLETE, PRUNED or FAIL.
+        value: of the metric, the best over the epochs; of a running trial the best so far.
+        stop_reason: why it ended: completed, early_stopping, time_budget, pruned; or why it failed.
+        epochs: finished epochs.
+        best_epoch: counted from 1.
+        seconds: of training and validation.
+        seconds_to_best: until the end of the best epoch.
+        parameters: of the model.
+        history: for each of Keras's logs a value an epoch.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    params: dict[str, Any]
+    stop_reason: str | None = None
+    failure: str | None = None
+    epochs: int | None = None
+    best_epoch: int | None = None
+    seconds: float | None = None
+    seconds_to_best: float | None = None
+    images_per_second: float | None = None
+    parameters: int | None = None
+    seed: int | None = None
+    attempt: int | None = None
+    warm_start: int | None = None
+    worker: str | None = None
+    host: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    backend: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """Where a study stands.
+
+    Args:
+        budget: trials in all.
+        finished: trials that count towards the budget and have ended.
+        states: number of trials by state; those given back, which run again, as GIVEN_BACK.
+        best: the best trial, None before the first has a value.
+        workers: the trials that run, by the worker that runs each.
+        seconds: from the first trial's start to the last one's end, or to now while one runs.
+    """
+
+    name: str
+    budget: int
+    finished: int
+    states: dict[str, int]
+    best: TrialRecord | None
+    workers: list[dict[str, Any]]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def trials(study: optuna.Study) -> list[TrialRecord]:
+    """Every trial of the study, in order of number."""
+    return [_record(trial, study.direction) for trial in study.get_trials(deepcopy=False)]
+
+
+def ranking(study: optuna.Study) -> list[TrialRecord]:
+    """The complete trials, best first; before any is complete, the pruned ones."""
+    rows = trials(study)
+    complete = [row for row in rows if row.state == "COMPLETE"]
+    rows = complete or [row for row in rows if row.state == "PRUNED" and row.value is not None]
+    return sorted(rows, key=lambda row: row.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE)
+
+
+def best(study: optuna.Study) -> TrialRecord:
+    """The best trial.
+
+    Raises:
+        StudyError: no trial has finished with a value.
+    """
+    rows = ranking(study)
+    if not rows:
+        raise StudyError(
+            f"Study {study.study_name!r} has no finished trial yet. "
+            f"Continue it with: hpo launch --study {study.study_name}"
+        )
+    return rows[0]
+
+
+def trial(study: optuna.Study, number: int) -> TrialRecord:
+    """Trial ``number``.
+
+    Raises:
+        StudyError: there is none.
+    """
+    rows = trials(study)
+    for row in rows:
+        if row.number == number:
+            return row
+    raise StudyError(f"Study {study.study_name!r} has no trial {number}. Its trials go from 0 to {len(rows) - 1}.")
+
+
+def status(study: optuna.Study) -> StudyStatus:
+    """Where the study stands, read once."""
+    all_trials = study.get_trials(deepcopy=False)
+    states = Counter("GIVEN_BACK" if was_given_back(trial) else trial.state.name for trial in all_trials)
+    ranked = ranking(study)
+    running = [trial for trial in all_trials if trial.state == TrialState.RUNNING]
+    starts = [trial.datetime_start for trial in all_trials if trial.datetime_start]
+    ends = [trial.datetime_complete for trial in all_trials if trial.datetime_complete]
+    end = datetime.now() if running or not ends else max(ends)
+    return StudyStatus(
+        name=study.study_name,
+        budget=study.user_attrs.get("budget", len(all_trials)),
+        finished=sum(states[state] for state in ("COMPLETE", "PRUNED", "FAIL")),
+        states=dict(sorted(states.items())),
+        best=ranked[0] if ranked else None,
+        workers=[_worker(trial) for trial in running],
+        seconds=max(0.0, (end - min(starts)).total_seconds()) if starts else 0.0,
+    )
+
+
+def overview(storage: BaseStorage) -> list[StudyStatus]:
+    """The status of every study in the storage, by name."""
+    return [status(stored_study.load(storage, name)) for name in stored_study.names(storage)]
+
+
+def _worker(trial: FrozenTrial) -> dict[str, Any]:
+    epochs = trial.intermediate_values
+    return {
+        "worker": trial.user_attrs.get("claim", {}).get("worker"),
+        "device": trial.user_attrs.get("claim", {}).get("device"),
+        "trial": trial.number,
+        "epoch": max(epochs, default=0),
+        "value": epochs[max(epochs)] if epochs else None,
+    }
+
+
+def _record(trial: FrozenTrial, direction: StudyDirection) -> TrialRecord:
+    attrs = trial.user_attrs
+    claim = attrs.get("claim", {})
+    reported: Sequence[float] = list(trial.intermediate_values.values())
+    best_so_far = (max if direction == StudyDirection.MAXIMIZE else min)(reported, default=None)
+    worker = claim.get("worker")
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state.name,
+        value=trial.value if trial.state.is_finished() else best_so_far,
+        params=trial.params,
+        epochs=attrs.get("epochs", len(reported) or None),
+        seed=claim.get("seed"),
+        attempt=claim.get("attempt"),
+        warm_start=claim.get("warm_start"),
+        worker=worker,
+        host=worker.rpartition("-")[0] if worker else None,
+        device=claim.get("device"),
+        started=_utc(trial.datetime_start),
+        ended=_utc(trial.datetime_complete),
+        **{name: attrs.get(name) for name in _SCALARS},
+        history=attrs.get("history", {}),
+    )
+
+
+_SCALARS = (
+    "stop_reason", "failure", "best_epoch", "seconds", "seconds_to_best", "images_per_second", "parameters",
+    "precision", "backend",
+)  # fmt: skip
+
+
+def _utc(moment: datetime | None) -> str | None:
+    """Optuna keeps local times without a zone; everybody else gets UTC."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,226 @@
+"""A storage URL to an Optuna storage that many processes may write at once."""
+
+import contextlib
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import TrialState
+from sqlalchemy.engine import URL, make_url
+
+from hpo.errors import StorageError
+from hpo.run_dir import RunDir
+
+# A worker proves each BEAT seconds that it lives; a trial whose worker was silent for LEASE seconds is lost.
+BEAT = 5
+LEASE = 30
+
+_SQLITE_TIMEOUT = 60  # seconds a writer waits for the others
+_POSTGRES_CONNECT = {
+    "connect_timeout": 10,
+    "application_name": "hpo",
+    # A connection that a firewall dropped is noticed within a minute instead of two hours.
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+
+
+def resolve_url(url: str | None, run_dir: RunDir) -> URL:
+    """The storage's URL: ``url``, else ``HPO_STORAGE``, else the SQLite file under ``HPO_HOME``.
+
+    Raises:
+        StorageError: it is not the URL of a SQLite file or a PostgreSQL database.
+    """
+    text = url or os.environ.get("HPO_STORAGE") or f"sqlite:///{run_dir.database}"
+    try:
+        parsed = make_url(text)
+    except sqlalchemy.exc.ArgumentError:
+        # The text may hold a password, so it is not shown.
+        raise StorageError(
+            "The storage must be a URL like sqlite:///runs/hpo.db or postgresql://user@host/database, "
+            "but got something else. Check --storage and HPO_STORAGE."
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise StorageError(
+                f"A SQLite storage must be a file that all workers can open, but got {text}. "
+                "Write sqlite:///path/to/hpo.db."
+            )
+        return parsed.set(database=str(Path(parsed.database).expanduser().absolute()))
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise StorageError(
+        f"The storage must be SQLite or PostgreSQL, but got {backend!r}. "
+        "Write sqlite:///path/to/hpo.db or postgresql://user@host/database."
+    )
+
+
+def open_storage(url: URL, *, write: bool) -> BaseStorage:
+    """Open the storage at ``url``, as ``resolve_url`` gives it.
+
+    To write, its tables are made where missing and each transaction takes the write lock at once; to read,
+    nothing is made and nobody waits.
+
+    Raises:
+        StorageError: it does not exist, nothing answers, or it is not an Optuna storage of this version.
+    """
+    shown = url.render_as_string(hide_password=True)
+    try:
+        if url.get_backend_name() == "sqlite":
+            return _cached(_open_sqlite(url, write=write))
+        return _cached(_open_postgresql(url, write=write))
+    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
+        raise StorageError(f"The storage {shown} cannot be opened: {first_line(error, url)}.") from None
+    except RuntimeError as error:  # Optuna's schema check
+        raise StorageError(f"The storage {shown} is of another Optuna version: {first_line(error, url)}") from None
+
+
+def backend_of(storage: BaseStorage) -> RDBStorage:
+    """The database behind ``storage``, one that ``open_storage`` gave."""
+    assert isinstance(storage, _CachedStorage)
+    return storage._backend
+
+
+@contextlib.contextmanager
+def study_lock(storage: BaseStorage, study_id: int) -> Iterator[None]:
+    """Hold the one lock of a study, across all processes and machines; the system frees a dead process's.
+
+    SQLite: a lock file beside the database, which lives on one machine. PostgreSQL: an advisory lock.
+    """
+    engine = backend_of(storage).engine
+    if engine.dialect.name == "sqlite":
+        # Polls: 5 ms keeps eight workers of an instant objective busy, and costs nothing measurable.
+        with FileLock(f"{engine.url.database}.{study_id}.lock", poll_interval=0.005):
+            yield
+    else:
+        with engine.begin() as connection:
+            connection.execute(
+                sqlalchemy.text("SELECT pg_advisory_xact_lock(:space, :study)"), {"space": 0x68706F, "study": study_id}
+            )
+            yield
+
+
+def finish_trial(
+    storage: BaseStorage, trial_id: int, state: TrialState, value: float | None, records: Mapping[str, Any]
+) -> None:
+    """Write a trial's end, its value and its records, in one transaction: all of it is there or nothing.
+
+    Unlike ``Study.tell``, a pruned trial may have a value.
+
+    Raises:
+        optuna.exceptions.UpdateFinishedTrialError: the trial had ended, because its worker was taken for dead.
+    """
+    backend = backend_of(storage)
+    with _create_scoped_session(backend.scoped_session) as session:
+        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
+        for key, record in records.items():
+            backend._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, record)
+        if value is not None:
+            backend._set_trial_value_without_commit(session, trial, 0, value)
+        trial.state = state
+        trial.datetime_complete = datetime.now()
+
+
+def silent_trial_ids(storage: BaseStorage, study_id: int) -> list[int]:
+    """Running trials whose worker has not beaten for ``LEASE`` seconds, by the database's own clock.
+
+    Call it under the study's lock: a trial is made and gets its first beat under that lock, so one without
+    any beat lost its worker in between.
+    """
+    backend = backend_of(storage)
+    silent = backend._get_stale_trial_ids(study_id)
+    with _create_scoped_session(backend.scoped_session) as session:
+        never = (
+            session.query(models.TrialModel.trial_id)
+            .outerjoin(models.TrialHeartbeatModel, models.TrialHeartbeatModel.trial_id == models.TrialModel.trial_id)
+            .filter(
+                models.TrialModel.study_id == study_id,
+                models.TrialModel.state == TrialState.RUNNING,
+                models.TrialHeartbeatModel.trial_id.is_(None),
+            )
+        )
+        return [*silent, *(trial_id for (trial_id,) in never)]
+
+
+def _open_sqlite(url: URL, *, write: bool) -> RDBStorage:
+    path = Path(url.database or "")
+    if not write and not path.is_file():
+        raise StorageError(
+            f"There is no storage {path} yet. `hpo launch` makes it; --storage and HPO_HOME name another."
+        )
+    if write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Two first launches at once would both create the tables.
+    with FileLock(f"{path}.lock") if write else contextlib.nullcontext():
+        backend = _rdb_storage(url, write=write, connect_args={"timeout": _SQLITE_TIMEOUT})
+    sqlalchemy.event.listen(backend.engine, "connect", _configure_sqlite)
+    sqlalchemy.event.listen(backend.engine, "begin", _begin_immediate if write else _begin)
+    backend.engine.dispose()  # what was opened until now lacks the settings
+    with backend.engine.begin():
+        pass  # the first connection turns the file to WAL, or says what is wrong with it
+    return backend
+
+
+def _open_postgresql(url: URL, *, write: bool) -> RDBStorage:
+    return _rdb_storage(
+        url, write=write, connect_args=_POSTGRES_CONNECT, pool_pre_ping=True, pool_size=3, max_overflow=2
+    )
+
+
+def _rdb_storage(url: URL, *, write: bool, **engine_kwargs: Any) -> RDBStorage:
+    with warnings.catch_warnings():
+        # Optuna calls its heartbeat experimental; we use its table and its query, not its thread.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RDBStorage(
+            url.render_as_string(hide_password=False),
+            engine_kwargs=engine_kwargs,
+            # The schema check takes a quarter of a second: it is made where a study is launched or worked on.
+            skip_compatibility_check=not write,
+            skip_table_creation=not write,
+            heartbeat_interval=BEAT,
+            grace_period=LEASE,
+        )
+
+
+def _cached(backend: RDBStorage) -> BaseStorage:
+    return optuna.storages.get_storage(backend)
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # pysqlite opens transactions by itself, too late for a read that a write depends on:
+    # https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#pysqlite-serializable
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a told result survives a power cut
+
+
+def _begin(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def first_line(error: BaseException, url: URL) -> str:
+    """The cause in one line, with the password, should the driver have quoted it, taken out."""
+    cause = error.__cause__ or error
+    cause = getattr(cause, "orig", None) or cause
+    line = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+    return line.replace(str(url.password), "***") if url.password else line

@@ -1,0 +1,166 @@
+"""A study in the storage: recorded at its first launch, resumed after, refused where its definition has changed."""
+
+import difflib
+import json
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from hpo import catalog
+from hpo.errors import StudyChanged, StudyError
+from hpo.run_dir import RunDir, write_json
+from hpo.storage import backend_of, study_lock
+from hpo.study import StudyDefinition, changes, fingerprint, may_amend
+
+_PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy", "scikit-learn")
+
+
+def create_or_resume(
+    storage: BaseStorage, definition: StudyDefinition, run_dir: RunDir, *, amend: bool = False
+) -> tuple[optuna.Study, bool]:
+    """Record ``definition`` at its first launch, else check that it is the one recorded; raises the budget if it grew.
+
+    Returns:
+        The study, and whether it is new.
+
+    Raises:
+        StudyChanged: it was recorded with another definition, and ``amend`` is not set or the change is not safe.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=definition.name,
+        direction=definition.direction,
+        load_if_exists=True,
+        sampler=definition.sampler,
+        pruner=definition.pruner,
+    )
+    # Two first launches at once both get here; one records.
+    with study_lock(storage, study._study_id):
+        stored = study.user_attrs.get("definition")
+        if stored is None:
+            if study.get_trials(deepcopy=False):
+                raise StudyError(
+                    f"The storage holds a study {definition.name!r} that hpo did not launch. Choose another --name."
+                )
+            _record(study, definition)
+            study.set_user_attr("environment", environment())
+        else:
+            _check_unchanged(definition, stored, amend=amend)
+            if amend or study.user_attrs["budget"] != definition.budget.trials:
+                _record(study, definition)
+    write_json(run_dir.definition(definition.name), study.user_attrs["definition"])
+    write_json(run_dir.environment(definition.name), study.user_attrs["environment"])
+    return study, stored is None
+
+
+def load(storage: BaseStorage, name: str) -> optuna.Study:
+    """The study ``name`` in the storage, to read.
+
+    Raises:
+        StudyError: there is none; the message gives the nearest names.
+    """
+    try:
+        return optuna.load_study(storage=storage, study_name=name)
+    except KeyError:
+        known = names(storage)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"It holds: {', '.join(known) or 'none'}."
+        url = backend_of(storage).engine.url.render_as_string(hide_password=True)
+        raise StudyError(
+            f"The storage {url} holds no study called {name!r}. {hint} `hpo launch --study {name}` starts one."
+        ) from None
+
+
+def names(storage: BaseStorage) -> list[str]:
+    """The names of all studies in the storage, sorted."""
+    return sorted(study.study_name for study in storage.get_all_studies())
+
+
+def stored_definition(study: optuna.Study) -> StudyDefinition:
+    """The definition of a stored study, its code found again through the recorded source.
+
+    Raises:
+        StudyChanged: the code here defines another study than the one recorded.
+        StudyError: hpo did not launch it, or its source is not here.
+    """
+    stored = study.user_attrs.get("definition")
+    if stored is None:
+        raise StudyError(f"hpo did not launch the study {study.study_name!r}, so there is nothing to run it by.")
+    budget = stored["budget"]
+    definition = catalog.load(study.user_attrs["source"]).with_overrides(
+        name=study.study_name,
+        trials=budget["trials"],
+        max_epochs=budget["max_epochs"],
+        subset=stored["subset"],
+    )
+    _check_unchanged(definition, stored, amend=False)
+    return definition
+
+
+def delete(study: optuna.Study) -> None:
+    """Take a study that never ran a trial out of the storage."""
+    optuna.delete_study(study_name=study.study_name, storage=study._storage)
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on besides the study: versions, commit, host."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "commit": _commit(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that a result may depend on, those that are installed."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    return found
+
+
+def _record(study: optuna.Study, definition: StudyDefinition) -> None:
+    study.set_user_attr("definition", definition.canonical())
+    study.set_user_attr("fingerprint", definition.fingerprint)
+    study.set_user_attr("source", definition.source)
+    study.set_user_attr("budget", definition.budget.trials)
+
+
+def _check_unchanged(definition: StudyDefinition, stored: Mapping[str, Any], *, amend: bool) -> None:
+    new = json.loads(json.dumps(definition.canonical()))
+    if definition.fingerprint == fingerprint(stored):
+        return
+    difference = "; ".join(changes(stored, new))
+    if not may_amend(stored, new):
+        raise StudyChanged(
+            f"Study {definition.name!r} has changed since its first launch, so that its trials cannot be compared: "
+            f"{difference}. Launch it under another name with --name."
+        )
+    if not amend:
+        raise StudyChanged(
+            f"Study {definition.name!r} has changed since its first launch: {difference}. "
+            "Launch it under another name with --name, or accept the change with --amend."
+        )
+
+
+def _commit() -> str | None:
+    """The git commit of the folder the launch runs in, None outside of a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True, cwd=Path.cwd()
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

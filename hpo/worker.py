@@ -1,0 +1,138 @@
+"""The loop of one worker process: claim a trial, keep it alive, run it, tell the result, repeat."""
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import optuna
+import psutil
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from hpo import stored_study
+from hpo.claims import Claim, Claims, Lease, Wait, give_back, worker_name
+from hpo.devices import Slot
+from hpo.errors import Interrupted
+from hpo.objective import Objective, Outcome
+from hpo.run_dir import RunDir
+from hpo.storage import finish_trial
+from hpo.study import StudyDefinition
+
+# TensorFlow keeps 7 to 8 MB of each trial: after some hundred of them a fresh process is cheaper than the memory.
+_GROWTH_BYTES = 2_000_000_000
+_POLL_SECONDS = 0.5  # while others run the rest of the budget
+
+_logger = logging.getLogger("hpo")
+
+
+def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot) -> int:
+    """Run trials of the stored study ``name`` until its budget has ended.
+
+    Returns:
+        The number of trials this process ran.
+
+    Raises:
+        StudyError: the study is not there, or this code defines another one.
+        Interrupted: SIGINT or SIGTERM; the trial that ran is given back.
+    """
+    study = stored_study.load(storage, name)
+    definition = stored_study.stored_definition(study)
+    study.sampler, study.pruner = definition.sampler, definition.pruner
+    return Worker(study, definition, run_dir, slot).run()
+
+
+class Worker:
+    """One process that runs trials of one study, one at a time."""
+
+    def __init__(self, study: optuna.Study, definition: StudyDefinition, run_dir: RunDir, slot: Slot) -> None:
+        self._study = study
+        self._slot = slot
+        self._name = worker_name()
+        self._claims = Claims(study, definition, self._name, slot.device)
+        self._stop_signal = 0
+        self._objective = Objective(
+            definition, definition.load_dataset(run_dir), run_dir, slot, interrupted=lambda: self._stop_signal != 0
+        )
+
+    def run(self) -> int:
+        """Claim and run trials until the budget has ended; the number of trials run."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._on_signal)
+        ran = 0
+        started_with = psutil.Process().memory_info().rss
+        while not self._stop_signal:
+            claim = self._claims.next()
+            if claim is None:
+                _logger.info("%s: the budget has ended after %d trials of this worker", self._name, ran)
+                return ran
+            if isinstance(claim, Wait):
+                time.sleep(_POLL_SECONDS)
+                continue
+            self._run(claim)
+            ran += 1
+            if psutil.Process().memory_info().rss > started_with + _GROWTH_BYTES:
+                _recycle()
+        raise Interrupted(self._stop_signal, f"Worker {self._name} stopped; its trial was given back.")
+
+    def _run(self, claim: Claim) -> None:
+        storage, trial_id = self._study._storage, claim.trial._trial_id
+        started = time.perf_counter()
+        _logger.info("Trial %d started (attempt %d, seed %d)", claim.number, claim.attempt, claim.seed)
+        with Lease(storage, trial_id):
+            try:
+                outcome = self._objective(claim)
+            except BaseException:
+                give_back(self._study, trial_id, "interrupted")
+                raise
+            self._tell(claim, outcome, time.perf_counter() - started)
+        # Here and not while a trial trains: a model's reference cycles hold its weights.
+        gc.collect(1)
+
+    def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
+        trial_id = claim.trial._trial_id
+        records: dict[str, Any] = {
+            "seconds": round(seconds, 3),
+            **outcome.records,
+            "stop_reason": outcome.stop_reason,
+        }
+        frozen = self._study._storage.get_trial(trial_id)
+        values = None if outcome.value is None else [outcome.value]
+        self._study.sampler.after_trial(self._study, frozen, outcome.state, values)
+        try:
+            finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, records)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            _logger.warning("Trial %d was taken for lost while it ran; its result is dropped", claim.number)
+            return
+        shown = "no value" if outcome.value is None else f"{outcome.value:.4f}"
+        _logger.info(
+            "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, outcome.stop_reason
+        )
+
+    def _on_signal(self, signum: int, _frame: object) -> None:
+        if self._stop_signal:
+            # Asked twice: end now. The launcher, or the lease, gives the trial back.
+            os._exit(128 + signum)
+        self._stop_signal = signum
+
+
+def stop_with_launcher() -> None:
+    """Stop this process as SIGTERM does when its launcher dies: its end of our standard input closes."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="launcher", daemon=True).start()
+
+
+def _recycle() -> None:
+    """Become a fresh process under the same number, which the launcher does not notice."""
+    _logger.info("Memory has grown by %d MB: starting afresh", _GROWTH_BYTES // 1_000_000)
+    logging.shutdown()
+    os.execv(sys.executable, [sys.executable, "-m", "hpo", *sys.argv[1:]])
