@@ -194,19 +194,16 @@ def export(
     from hpo.run_dir import RunDir
 
     os.environ.update(Slot.from_environment().environment())
-    card = run(_stored(study, storage), RunDir.from_environment(), output, number=trial, retrain=not no_retrain)
+    exported = run(_stored(study, storage), RunDir.from_environment(), output, number=trial, retrain=not no_retrain)
+    card = exported.card
     if as_json:
         _print_json(card)
         return
     metrics = card["metrics"]
-    print(
-        f"Trial {card['trial']} of {card['study']}: test accuracy {metrics['test_accuracy']:.4f}, "
-        f"test loss {metrics['test_loss']:.4f}"
-    )
-    for name in card["files"]:
-        print(f"  {output.parent / name}")
-    print("Both files were reloaded in a process without hpo and predict the same.")
-    print(f"Next: hpo evaluate {output}")
+    print(f"Trial {card['trial']} of {card['study']}, weights {card['weights']}, {card['epochs']} epochs.")
+    print(f"Test accuracy {metrics['test_accuracy']:.4f}, test loss {metrics['test_loss']:.4f}, read once.")
+    print(f"Wrote {exported.h5}, {exported.keras} and {exported.card_path}; both models reload without hpo and agree.")
+    print(f"Next:\n  hpo evaluate {exported.h5}")
 
 
 @app.command()
@@ -242,7 +239,6 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Name what is on photos: class and probability."""
-    import dataclasses
     import os
 
     from hpo.devices import Slot
@@ -251,7 +247,7 @@ def predict(
     os.environ.update(Slot.from_environment().environment())
     predictions = predict_files(model, images, invert=invert)
     if as_json:
-        _print_json([dataclasses.asdict(prediction) for prediction in predictions])
+        _print_json([prediction.as_json() for prediction in predictions])
         return
     for prediction in predictions:
         print(f"{prediction.path}: {prediction.class_name} ({prediction.probability:.1%})")

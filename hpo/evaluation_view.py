@@ -7,16 +7,21 @@ from rich.text import Text
 from hpo.evaluate import ClassMeasures, Evaluation
 
 _HIGHLIGHTED = 5  # confusions; more and nothing stands out
+_WIDEST = 12  # classes whose confusion matrix fits a terminal
 
 
 def render(evaluation: Evaluation) -> Group:
-    """The summary line, the table of classes and the confusion matrix with its largest confusions in bold red."""
+    """The summary line, the table of classes and the confusion matrix with its largest confusions in bold red.
+
+    With more than twelve classes the matrix would not fit, and a list of the largest confusions takes its place.
+    """
     wrong = len(evaluation.misclassified)
     summary = Text.assemble(
         (f"accuracy {evaluation.accuracy:.2%}", "bold"),
         f"  loss {evaluation.loss:.4f}  {wrong:,} of {evaluation.images:,} images wrong  {evaluation.seconds:.1f} s",
     )
-    return Group(summary, _classes(evaluation), _confusion(evaluation))
+    confusions = _matrix if len(evaluation.classes) <= _WIDEST else _list
+    return Group(summary, _classes(evaluation), confusions(evaluation))
 
 
 def largest_confusions(evaluation: Evaluation) -> list[tuple[int, int]]:
@@ -33,7 +38,7 @@ def largest_confusions(evaluation: Evaluation) -> list[tuple[int, int]]:
 
 def _classes(evaluation: Evaluation) -> Table:
     table = Table("class", title="Per class", title_justify="left")
-    for heading in ("precision", "recall", "F1", "images"):
+    for heading in ("precision", "recall", "F1", "support"):
         table.add_column(heading, justify="right")
     for measures in evaluation.classes:
         table.add_row(*_row(measures))
@@ -49,7 +54,7 @@ def _row(measures: ClassMeasures) -> tuple[Text, ...]:
     return Text(measures.name), *map(Text, figures)
 
 
-def _confusion(evaluation: Evaluation) -> Table:
+def _matrix(evaluation: Evaluation) -> Table:
     """Rows are true classes, columns predicted ones by label, so that ten fit into 80 columns."""
     table = Table(title="Confusions: true classes down, predicted across", title_justify="left")
     table.add_column("", justify="right")
@@ -66,6 +71,15 @@ def _confusion(evaluation: Evaluation) -> Table:
             for predicted, count in enumerate(row)
         ]
         table.add_row(Text(str(true)), Text(evaluation.classes[true].name), *cells)
+    return table
+
+
+def _list(evaluation: Evaluation) -> Table:
+    table = Table("true", "predicted", title="Largest confusions", title_justify="left")
+    table.add_column("images", justify="right")
+    for true, predicted in largest_confusions(evaluation):
+        names = (Text(evaluation.classes[label].name) for label in (true, predicted))
+        table.add_row(*names, f"{evaluation.confusion[true][predicted]:,}")
     return table
 
 

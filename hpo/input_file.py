@@ -33,8 +33,10 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
 
 
 @contextmanager
-def reading(path: Path, remedy: str = "Copy or export it again.") -> Iterator[None]:
-    """Turn whatever damaged contents raise within the block into a FileError of one line.
+def reading(
+    path: Path, remedy: str = "Copy or export it again.", *, rule: str = "A file must be whole to be used"
+) -> Iterator[None]:
+    """Turn whatever damaged contents raise within the block into a FileError: "rule, but path is not (…). remedy".
 
     Broad on purpose: given damaged bytes, zipfile, zlib, HDF5, json, Pillow and Keras raise nearly every
     exception there is, and all of them mean the same to the person who named the file.
@@ -46,4 +48,4 @@ def reading(path: Path, remedy: str = "Copy or export it again.") -> Iterator[No
     except Exception as error:
         found = " ".join(str(error).split())
         found = f"{type(error).__name__}: {found[:300]}" if found else type(error).__name__
-        raise FileError(f"A file must be whole to be used, but {path} is not ({found}). {remedy}") from error
+        raise FileError(f"{rule}, but {path} is not ({found}). {remedy}") from error

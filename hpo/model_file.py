@@ -39,7 +39,9 @@ def load(path: Path) -> "keras.Model":
                 f"A model must be made of Keras layers or of registered ones, but {path} holds {name!r}, which is "
                 "neither. Import the code that registers it first, or build the model from Keras layers."
             )
-    with reading(path, "Export it again, or load it with the Keras version that saved it."):
+    rule = f"A model must be one that Keras {keras.__version__} can rebuild"
+    remedy = "Export it again, or load it with the version and after importing the layers that it was saved with."
+    with reading(path, remedy, rule=rule):
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         if not isinstance(model, keras.Model):
             raise TypeError(f"it holds a {type(model).__name__}, not a model")

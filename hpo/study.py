@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 
@@ -63,6 +65,14 @@ class Stopping:
             raise StudyError(f"Stopping: reduce_lr_factor must lie between 0 and 1, but got {self.reduce_lr_factor!r}.")
 
 
+def _default_sampler() -> BaseSampler:
+    """Tree-structured Parzen estimators over all parameters at once (Bergstra et al., 2011; Falkner et al., 2018)."""
+    with warnings.catch_warnings():
+        # Conditional parameters need `group`, which has been called experimental since 2021.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(multivariate=True, group=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyDefinition:
     """A study: what to search, on which data, with which budget.
@@ -104,7 +114,7 @@ class StudyDefinition:
     model: Callable[..., Any] | None = None
     objective: Callable[..., float] | None = None
     seed: int = 0
-    sampler: BaseSampler = field(default_factory=lambda: TPESampler(multivariate=True, group=True))
+    sampler: BaseSampler = field(default_factory=_default_sampler)
     pruner: BasePruner = field(default_factory=NopPruner)
     warm_starts: Sequence[Params] = ()
     metric: str = "val_accuracy"

@@ -18,7 +18,8 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         DatasetError: the archive is damaged, not an archive, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: NumPy 2.4 leaves a damaged file open that it opened itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys if key in archive.files}
     except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(
