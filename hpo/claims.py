@@ -43,6 +43,7 @@ class Claim:
     trial: optuna.Trial
     seed: int
     attempt: int
+    is_warm_start: bool
 
     @property
     def number(self) -> int:
@@ -105,7 +106,9 @@ class Claims:
         # Out of the lock: sampling takes milliseconds, and only this trial's seed decides it.
         sampler = self._definition.sampler
         reseed(sampler, derive_seed(self._definition.seed, "sampler", claim["configuration"]))
-        return Claim(optuna.Trial(self._study, trial_id), claim["seed"], claim["attempt"])
+        return Claim(
+            optuna.Trial(self._study, trial_id), claim["seed"], claim["attempt"], claim["warm_start"] is not None
+        )
 
     def _take(self, trials: list[FrozenTrial]) -> tuple[int, dict[str, Any]]:
         """Make a trial that runs, or take one that waits; returns its id and what is recorded of the claim."""

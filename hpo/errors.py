@@ -18,6 +18,8 @@
     ├── InvalidModel             "invalid_model": the configuration cannot be built or trained
     └── TrialError               "error": a bug in the study's own code
 
+    TrialInterrupted             the worker was asked to stop; the trial is given back and runs again
+
 The message of each says the rule, the value that broke it and the remedy, on one line.
 """
 
@@ -113,3 +115,7 @@ class InvalidModel(TrialFailure):
 
 class TrialError(TrialFailure):
     """The study's own code raised."""
+
+
+class TrialInterrupted(Exception):
+    """The worker was asked to stop while a trial ran; its configuration runs again."""

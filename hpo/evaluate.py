@@ -130,8 +130,8 @@ def probabilities(model: "keras.Model", images: NDArray[np.uint8], classes: Sequ
 def evaluate(model: "keras.Model", split: "Split", classes: Sequence[str]) -> Evaluation:
     """Measure ``model`` on ``split``.
 
-    The loss is computed from the probabilities, as Keras does for a loaded model; a model that is still compiled
-    may report a slightly smaller one, since Keras then works from the logits.
+    The loss is computed from the probabilities, none below 1e-7. `keras.Model.evaluate` of a compiled model may
+    report a larger one: TensorFlow's backend then works from the logits, which have no such floor.
 
     Args:
         model: takes raw pixels 0..255, gives k probabilities.

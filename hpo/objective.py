@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from hpo.claims import Claim
 from hpo.datasets import Dataset
 from hpo.devices import Slot
-from hpo.errors import InvalidModel, NanLoss, StudyError, TrialError, TrialFailure
+from hpo.errors import InvalidModel, NanLoss, StudyError, TrialError, TrialFailure, TrialInterrupted
 from hpo.run_dir import RunDir
 from hpo.space import Params
 from hpo.study import StudyDefinition
@@ -51,6 +51,7 @@ class ReportedTrial:
         self.number = claim.number
         self.values: dict[int, float] = {}
         self._trial = claim.trial
+        self._is_warm_start = claim.is_warm_start
         self._better = max if direction == "maximize" else min
         self._interrupted = interrupted
 
@@ -63,7 +64,7 @@ class ReportedTrial:
         if self.is_to_be_pruned(value, epoch):
             raise optuna.TrialPruned
         if self._interrupted():
-            raise _InterruptedTrial
+            raise TrialInterrupted
 
     def is_to_be_pruned(self, value: float, epoch: int) -> bool:
         """Record the objective's value at an epoch and ask the pruner."""
@@ -71,16 +72,13 @@ class ReportedTrial:
             raise NanLoss(f"the objective reported {value} at epoch {epoch}")
         self.values[epoch] = float(value)
         self._trial.report(float(value), epoch)
-        return self._trial.should_prune()
+        # A warm start is what the search has to beat: it runs to its end, but others are compared with it.
+        return self._trial.should_prune() and not self._is_warm_start
 
     @property
     def best(self) -> float | None:
         """The best value reported so far."""
         return self._better(self.values.values(), default=None)
-
-
-class _InterruptedTrial(Exception):
-    """Carries a worker's stop out of a user's objective."""
 
 
 class Objective:
@@ -120,7 +118,7 @@ class Objective:
             return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
         except optuna.TrialPruned:
             return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=_epochs(trial))
-        except _InterruptedTrial:
+        except TrialInterrupted:
             return Outcome(state=TrialState.FAIL, value=None, stop_reason="interrupted")
         except StudyError:
             raise
@@ -163,8 +161,6 @@ class Objective:
             report=lambda epoch, value: trial.is_to_be_pruned(value, epoch),
             interrupted=self._interrupted,
         )
-        if fit.stop_reason == "interrupted":
-            return Outcome(state=TrialState.FAIL, value=None, stop_reason="interrupted")
         pruned = fit.stop_reason == "pruned"
         if not pruned:
             self._keep_weights(claim.trial, model)

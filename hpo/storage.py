@@ -80,6 +80,7 @@ def open_storage(url: URL, *, write: bool) -> BaseStorage:
         StorageError: it does not exist, nothing answers, or it is not an Optuna storage of this version.
     """
     shown = url.render_as_string(hide_password=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notices would stand among the lines of a launch
     try:
         if url.get_backend_name() == "sqlite":
             return _cached(_open_sqlite(url, write=write))

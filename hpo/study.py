@@ -93,7 +93,7 @@ class StudyDefinition:
         sampler: an Optuna sampler; each trial draws from a stream of its own, seeded by ``seed`` and its number.
         pruner: an Optuna pruner, asked after each epoch (epochs count from 1). Hyperband's
             ``max_resource="auto"``, which differs between processes, becomes ``budget.max_epochs``.
-        warm_starts: configurations to try first; a parameter left out is sampled.
+        warm_starts: configurations to try first, never pruned; a parameter left out is sampled.
         metric: what is searched for, by its name in Keras's epoch logs.
         direction: "maximize" or "minimize".
         stopping: early stopping and learning-rate reduction within a trial.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 
 from hpo.datasets import Dataset, Split
-from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError
+from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialInterrupted
 from hpo.study import Stopping
 
 StopReason = Literal["completed", "early_stopping", "time_budget", "pruned", "interrupted"]
@@ -89,10 +89,11 @@ def fit(
     Args:
         model: compiled; takes images (n, h, w, c) uint8 and integer labels (n,).
         report: called with each epoch, from 1, and its metric; True ends the trial as pruned.
-        interrupted: asked after each batch; True ends the fit at once.
+        interrupted: asked after each batch; True ends the fit.
 
     Raises:
         StudyError: the model does not report the metric; the message names those it does.
+        TrialInterrupted: ``interrupted`` said so.
         NanLoss: the loss is not a number.
         OutOfMemory: the device has too little memory.
         InvalidModel: the model does not take these images and labels.
@@ -132,9 +133,8 @@ def fit(
         raise _typed(error, trained=watch.batches > 0) from error
     if watch.failure is not None:
         raise watch.failure
-    if not watch.history["seconds"]:  # interrupted within the first epoch
-        return Fit(history=watch.history, best_epoch=0, best_value=math.nan, seconds=0.0, images=0,
-                   stop_reason="interrupted")  # fmt: skip
+    if watch.stop_reason == "interrupted":
+        raise TrialInterrupted
     return Fit(
         history=watch.history,
         best_epoch=best.best_epoch + 1,

@@ -49,7 +49,7 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
             # Keras's momentum of 0.99 needs hundreds of steps to validate well; a pruner looks after one epoch.
             x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.Activation(activation)(x)
-        x = pool()(x)
+        x = pool(2)(x)
         x = layers.Dropout(dropout)(x)
     x = layers.Flatten()(x)
     x = layers.Dense(params.get("dense_units", 128), activation=activation)(x)
