@@ -1,11 +1,10 @@
 """What a model file holds, read without Keras and without running or following anything in it.
 
 Keras's safe mode is the second line, not the first: it is one global setting that a study's code can switch off
-(``keras.config.enable_unsafe_deserialization`` wins over ``safe_mode=True`` for a ``.keras`` file), the legacy
-HDF5 format finds a class by bare name among everything that ``keras.layers`` imports, functions included, and
-a ``.keras`` archive whose weights fail their checksum is read again without it. (Keras 3.15: ``serialization_lib``,
-``legacy/saving/saving_utils``, ``saving_lib``.) What is not bounded here is the memory of the layers that a hostile
-configuration asks for.
+(after ``keras.config.enable_unsafe_deserialization()`` a ``.keras`` file with a lambda loads in spite of
+``safe_mode=True``; tried with 3.15.1), and the legacy HDF5 format finds a class by bare name among all that
+``keras.layers`` imports, functions included (``legacy/saving/saving_utils.py``). What is not bounded here is the
+memory of the layers that a hostile configuration asks for.
 """
 
 import io
@@ -22,7 +21,7 @@ from hpo.input_file import open_file, reading
 HDF5_SUFFIXES = (".h5", ".hdf5")
 KERAS_SUFFIX = ".keras"
 
-_LARGEST_CONFIG = 16 * 2**20  # bytes; a ResNet152 takes a quarter of one megabyte
+_LARGEST_CONFIG = 16 * 2**20  # bytes; a ResNet152 takes half a megabyte
 # Keras stores weights uncompressed, so a file that promises far more than it holds was not made by Keras.
 _LARGEST_EXPANSION = 100
 _EXPANSION_FLOOR = 64 * 2**20  # bytes; a smaller bomb does no harm
@@ -57,7 +56,7 @@ def inspect_model(path: Path) -> frozenset[str]:
         FileError: the file is missing, damaged, no whole Keras model, would run code, read other files, or
             claims far more than it stores.
     """
-    suffix = path.suffix.lower()
+    suffix = path.suffix
     if suffix not in (*HDF5_SUFFIXES, KERAS_SUFFIX):
         raise FileError(f"A model file must end in .h5, .hdf5 or .keras, but got {path}. Name an exported model.")
     with open_file(path) as stream, reading(path):

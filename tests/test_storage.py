@@ -1,0 +1,138 @@
+"""URLs, and what many processes may do to one storage at once."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from hpo.errors import StorageError
+from hpo.run_dir import RunDir
+from hpo.storage import backend_of, finish_trial, open_storage, resolve_url, silent_trial_ids, study_lock
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        pytest.param("not a url", "must be a URL like sqlite:///", id="not-a-url"),
+        pytest.param("sqlite://", "must be a file", id="in-memory"),
+        pytest.param("sqlite:///:memory:", "must be a file", id="in-memory-by-name"),
+        pytest.param("mysql://root@localhost/x", "must be SQLite or PostgreSQL, but got 'mysql'", id="mysql"),
+        pytest.param("redis://localhost", "must be SQLite or PostgreSQL, but got 'redis'", id="redis"),
+    ],
+)
+def test_other_storages_are_refused(url: str, message: str, run_dir: RunDir) -> None:
+    """Only what is known to be safe for many processes is taken."""
+    with pytest.raises(StorageError, match=message):
+        resolve_url(url, run_dir)
+
+
+def test_default_is_the_file_under_home_and_the_environment_comes_before(
+    run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option, then HPO_STORAGE, then the file in HPO_HOME."""
+    assert resolve_url(None, run_dir).database == str(run_dir.database)
+    monkeypatch.setenv("HPO_STORAGE", "postgresql://me@host/x")
+    assert resolve_url(None, run_dir).drivername == "postgresql+psycopg"
+    assert resolve_url("sqlite:///other.db", run_dir).database == str(Path("other.db").absolute())
+
+
+def test_unreachable_database_is_named_without_its_password(run_dir: RunDir) -> None:
+    """Nobody learns a password from an error."""
+    url = resolve_url("postgresql://me:canary-7g@127.0.0.1:1/x", run_dir)
+    with pytest.raises(StorageError, match="cannot be opened") as refused:
+        open_storage(url, write=True)
+    assert "canary-7g" not in str(refused.value)
+    assert "me:***@127.0.0.1:1/x" in str(refused.value)
+
+
+def test_reading_makes_nothing(run_dir: RunDir) -> None:
+    """A typing error in a path leaves no empty database behind."""
+    with pytest.raises(StorageError, match="There is no storage"):
+        open_storage(resolve_url(None, run_dir), write=False)
+    assert not run_dir.database.exists()
+
+
+@pytest.mark.parametrize("write", [True, False], ids=["to-write", "to-read"])
+def test_a_file_that_is_no_database_is_refused(write: bool, run_dir: RunDir) -> None:
+    """A user's own file is neither used nor overwritten."""
+    run_dir.home.mkdir()
+    run_dir.database.write_text("these are my notes, not a database\n" * 100)
+    with pytest.raises(StorageError, match="file is not a database"):
+        open_storage(resolve_url(None, run_dir), write=write)
+    assert run_dir.database.read_text().startswith("these are my notes")
+
+
+def test_sqlite_is_in_wal_mode_and_durable(run_dir: RunDir) -> None:
+    """A reader never waits for a writer, and a told result survives a power cut."""
+    engine = backend_of(open_storage(resolve_url(None, run_dir), write=True)).engine
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    engine.dispose()
+
+
+def test_study_lock_admits_one(storage: BaseStorage) -> None:
+    """Whoever comes second waits until the first has left, on each kind of storage."""
+    order: list[str] = []
+
+    def second() -> None:
+        with study_lock(storage, 1):
+            order.append("second")
+
+    with study_lock(storage, 1):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join(timeout=10)
+    assert order == ["first", "second"]
+
+
+def test_a_killed_holder_frees_the_lock(storage_url: str, run_dir: RunDir, storage: BaseStorage) -> None:
+    """SIGKILL inside the lock blocks nobody."""
+    script = (
+        "import sys, time; from pathlib import Path; from hpo.run_dir import RunDir; from hpo.storage import *\n"
+        "storage = open_storage(resolve_url(sys.argv[1], RunDir(Path('.'))), write=True)\n"
+        "with study_lock(storage, 1):\n    print('held', flush=True); time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, storage_url], stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+    with study_lock(storage, 1):
+        pass
+
+
+def test_finish_trial_writes_all_or_nothing(storage: BaseStorage) -> None:
+    """Value, state and records are one transaction; a trial that has ended keeps its first result."""
+    study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
+    trial = _running(study)
+    finish_trial(storage, trial, TrialState.PRUNED, 0.75, {"epochs": 3, "history": {"loss": [1.0]}})
+    stored = study.trials[0]
+    assert (stored.state, stored.value) == (TrialState.PRUNED, 0.75)
+    assert stored.user_attrs == {"epochs": 3, "history": {"loss": [1.0]}}
+    assert stored.datetime_complete is not None
+    with pytest.raises(UpdateFinishedTrialError):
+        finish_trial(storage, trial, TrialState.COMPLETE, 0.9, {"epochs": 9})
+    assert study.trials[0].user_attrs["epochs"] == 3
+
+
+def test_a_trial_that_never_beat_is_silent_and_one_that_just_beat_is_not(storage: BaseStorage) -> None:
+    """A worker killed between its claim and its first heartbeat does not leave a trial RUNNING for ever."""
+    study = optuna.create_study(storage=storage, study_name="s")
+    never, beating = _running(study), _running(study)
+    backend_of(storage).record_heartbeat(beating)
+    assert silent_trial_ids(storage, study._study_id) == [never]
+
+
+def _running(study: optuna.Study) -> int:
+    """The id of a new running trial, made as a claim makes one: Study.ask would warn that it does not beat."""
+    return study._storage.create_new_trial(study._study_id)
