@@ -82,12 +82,12 @@ def launch(
     except UsageError:
         crew.stop()
         if is_new and status(study).finished == 0:
-            stored_study.delete(study)
+            stored_study.delete(study, run_dir)
         raise
     finally:
         crew.stop()
-        show(status(study))
     after = status(study)
+    show(after)
     return Launched(ran=after.finished - before.finished, status=after)
 
 

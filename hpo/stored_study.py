@@ -104,9 +104,11 @@ def stored_definition(study: optuna.Study) -> StudyDefinition:
     return definition
 
 
-def delete(study: optuna.Study) -> None:
-    """Take a study that never ran a trial out of the storage."""
+def delete(study: optuna.Study, run_dir: RunDir) -> None:
+    """Undo the first launch of a study that cannot run; its workers' logs stay, to see why."""
     optuna.delete_study(study_name=study.study_name, storage=study._storage)
+    run_dir.definition(study.study_name).unlink(missing_ok=True)
+    run_dir.environment(study.study_name).unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

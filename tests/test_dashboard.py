@@ -24,6 +24,8 @@ import pytest
 
 from hpo.dashboard import application, serve
 from hpo.errors import UsageError
+from hpo.run_dir import RunDir
+from hpo.storage import open_storage, resolve_url
 
 TOKEN = "correct horse/battery?staple"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -93,21 +95,19 @@ class Site:
             connection.close()
 
 
-def make_study(folder: Path, name: str) -> tuple[optuna.storages.RDBStorage, Path, str]:
-    """A finished study of 12 trials, some pruned and one failed, with a learning curve and an artifact."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'hpo.db'}")
-    artifacts = folder / "artifacts"
-    artifacts.mkdir()
+def make_study(run_dir: RunDir, name: str) -> str:
+    """A finished study of 12 trials, some pruned and one failed, with curves; the number of one's artifact."""
+    run_dir.artifacts.mkdir()
     study = optuna.create_study(
-        storage=storage,
+        storage=f"sqlite:///{run_dir.database}",
         study_name=name,
         direction="maximize",
         sampler=optuna.samplers.RandomSampler(seed=0),
     )
 
-    history = folder / "history.json"
+    history = run_dir.home / "history.json"
     history.write_text('{"accuracy": [0.5]}')
-    store = optuna.artifacts.FileSystemArtifactStore(artifacts)
+    store = optuna.artifacts.FileSystemArtifactStore(run_dir.artifacts)
     identifiers: list[str] = []
 
     def objective(trial: optuna.Trial) -> float:
@@ -126,12 +126,14 @@ def make_study(folder: Path, name: str) -> tuple[optuna.storages.RDBStorage, Pat
         return 0.5 + 2 * rate
 
     study.optimize(objective, n_trials=12, catch=ValueError)
-    return storage, artifacts, identifiers[0]
+    return identifiers[0]
 
 
 def start(folder: Path, *, name: str, token: str | None = TOKEN, writable: bool = False) -> Site:
     """A dashboard in a thread of its own, which ends with the test run."""
-    storage, artifacts, identifier = make_study(folder, name)
+    run_dir = RunDir(folder)
+    identifier = make_study(run_dir, name)
+    storage = open_storage(resolve_url(f"sqlite:///{run_dir.database}", run_dir), write=writable)
     ready = threading.Event()
     urls: list[str] = []
 
@@ -146,13 +148,13 @@ def start(folder: Path, *, name: str, token: str | None = TOKEN, writable: bool 
             port=0,
             token=token,
             writable=writable,
-            artifacts=artifacts,
+            artifacts=run_dir.artifacts,
             on_ready=on_ready,
         ),
         daemon=True,
     ).start()
     assert ready.wait(60)
-    return Site(urls[0], folder / "hpo.db", identifier)
+    return Site(urls[0], run_dir.database, identifier)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,219 @@
+"""Launches of real worker processes, undisturbed and disturbed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from conftest import Hpo
+
+SLOW = """
+import os, time
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    for epoch in range(1, 11):
+        time.sleep(0.1)
+        trial.report(params["x"], epoch)
+    return params["x"]
+
+study = StudyDefinition(name="slow", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=6))
+"""
+
+FAILING = """
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    raise RuntimeError("the sensor is unplugged")
+
+study = StudyDefinition(name="failing", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
+"""
+
+WRONG_METRIC = """
+import dataclasses
+from hpo.catalog import load
+study = dataclasses.replace(load("digits-cnn"), name="wrong-metric", metric="val_f1")
+"""
+
+DYING = """
+import os
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    os._exit(41)
+
+study = StudyDefinition(name="dying", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
+"""
+
+
+def _start(tmp_path: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "hpo", "launch", *arguments],
+        cwd=tmp_path, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def _workers(launcher: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return [child for child in psutil.Process(launcher.pid).children() if "worker" in child.cmdline()]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; a dead orphan may wait for init to collect it."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def _trials(tmp_path: Path, name: str) -> list[optuna.trial.FrozenTrial]:
+    database = tmp_path / "runs" / "hpo.db"
+    if not database.exists():
+        return []
+    storage = optuna.storages.RDBStorage(f"sqlite:///{database}", skip_compatibility_check=True)
+    try:
+        return optuna.load_study(study_name=name, storage=storage).trials
+    except KeyError:
+        return []
+    finally:
+        storage.engine.dispose()
+
+
+def _running(tmp_path: Path, name: str) -> int:
+    return sum(trial.state == optuna.trial.TrialState.RUNNING for trial in _trials(tmp_path, name))
+
+
+def test_a_launch_runs_its_budget_and_a_second_runs_nothing(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The total counts over all launches; more is a flag away."""
+    write_study()
+    first = hpo("launch", "--study", "instant", "--workers", "2")
+    assert "5 trials in this launch; 5 of 5 done." in first.stdout
+    assert "Best trial of instant" in first.stdout
+    assert "hpo trials --study instant" in first.stdout
+    again = hpo("launch", "--study", "instant")
+    assert "Nothing to run: all 5 trials of instant are done." in again.stdout
+    more = hpo("launch", "--study", "instant", "--trials", "7")
+    assert "2 trials in this launch; 7 of 7 done." in more.stdout
+    assert len(_trials(tmp_path, "instant")) == 7
+
+
+def test_one_worker_and_one_seed_give_the_same_trials_twice(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Under another name, too: the seed decides, not the name or the process."""
+    write_study()
+    for name in ("once", "twice"):
+        hpo("launch", "--study", "instant", "--workers", "1", "--name", name, "--trials", "15")
+    once, twice = ([trial.params for trial in _trials(tmp_path, name)] for name in ("once", "twice"))
+    assert once == twice
+    assert len({trial["x"] for trial in once}) == 15
+
+
+def test_two_launches_at_once_share_one_budget(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
+    """A second launch beside the first joins it."""
+    write_study(SLOW, "slow.py")
+    launches = [_start(tmp_path, "--study", "slow", "--workers", "2") for _ in range(2)]
+    assert [launcher.wait(timeout=120) for launcher in launches] == [0, 0]
+    assert len(_trials(tmp_path, "slow")) == 6
+    for launcher in launches:
+        launcher.communicate()
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_runs_again(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """SIGKILL costs an attempt, never a result; the launcher notices at once."""
+    write_study(SLOW, "slow.py")
+    launcher = _start(tmp_path, "--study", "slow", "--workers", "2")
+    _wait_for(lambda: _running(tmp_path, "slow") == 2)
+    _workers(launcher)[0].kill()
+    output, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    assert "6 of 6 done." in output
+    trials = _trials(tmp_path, "slow")
+    lost = [trial for trial in trials if trial.user_attrs["stop_reason"] == "lost_worker"]
+    assert len(lost) == 1
+    again = [trial for trial in trials if trial.user_attrs["claim"]["attempt"] == 2]
+    assert [trial.params for trial in again] == [lost[0].params]
+    assert sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials) == 6
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [pytest.param(signal.SIGINT, 130, id="ctrl-c"), pytest.param(signal.SIGTERM, 143, id="term")]
+)
+def test_an_interrupted_launch_gives_back_and_says_how_to_continue(
+    signum: int, code: int, hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Nothing stays RUNNING, no process is left, and the same command ends with the whole budget."""
+    write_study(SLOW, "slow.py")
+    launcher = _start(tmp_path, "--study", "slow", "--workers", "2")
+    _wait_for(lambda: _running(tmp_path, "slow") == 2)
+    workers = _workers(launcher)
+    launcher.send_signal(signum)
+    _, errors = launcher.communicate(timeout=60)
+    assert launcher.returncode == code
+    assert "Continue with: hpo launch --study slow" in errors
+    assert "Traceback" not in errors
+    assert _running(tmp_path, "slow") == 0
+    assert not any(_is_alive(worker) for worker in workers)
+    assert "6 of 6 done." in hpo("launch", "--study", "slow").stdout
+
+
+def test_workers_end_with_a_killed_launcher(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
+    """kill -9 of the launcher leaves no orphans, and the same command continues."""
+    write_study(SLOW, "slow.py")
+    launcher = _start(tmp_path, "--study", "slow", "--workers", "2")
+    _wait_for(lambda: _running(tmp_path, "slow") == 2)
+    workers = _workers(launcher)
+    launcher.kill()
+    launcher.communicate()
+    _wait_for(lambda: not any(_is_alive(worker) for worker in workers), seconds=20)
+    assert _running(tmp_path, "slow") == 0
+    assert "6 of 6 done." in hpo("launch", "--study", "slow").stdout
+
+
+def test_trials_that_all_fail_end_the_launch(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
+    """It says what they have in common instead of failing fifty times."""
+    write_study(FAILING, "failing.py")
+    answer = hpo("launch", "--study", "failing", "--workers", "1", "--max-failures", "3", code=3)
+    assert "The last 3 trials of 'failing' failed (error)" in answer.stderr
+    assert "the sensor is unplugged" in answer.stderr
+    assert len(_trials(tmp_path, "failing")) < 50
+
+
+def test_workers_that_die_end_the_launch(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
+    """A process that cannot live is not started for ever."""
+    write_study(DYING, "dying.py")
+    answer = hpo("launch", "--study", "dying", "--workers", "1", code=1)
+    assert "workers died one after another (exit code 41)" in answer.stderr
+    assert _running(tmp_path, "dying") == 0
+
+
+def test_a_metric_that_the_model_lacks_fails_the_launch_and_leaves_nothing(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Not each trial; the available ones are named."""
+    write_study(WRONG_METRIC, "wrong_metric.py")
+    answer = hpo("launch", "--study", "wrong-metric", "--workers", "1", code=2)
+    assert "The metric 'val_f1' is not among those that the model reports: accuracy, loss" in answer.stderr
+    listed = json.loads(hpo("studies", "--json").stdout)
+    assert [study["trials"] for study in listed if study["name"] == "wrong-metric"] == [0]
+    assert _trials(tmp_path, "wrong-metric") == []

@@ -1,0 +1,316 @@
+"""What a space suggests, lists, refuses and records."""
+
+import contextlib
+import json
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    json_to_distribution,
+)
+from optuna.samplers import RandomSampler
+
+from hpo.errors import SpaceError
+from hpo.models import PAIRS, pairs_with
+from hpo.space import Space, When, can_continue
+
+OPTIMIZER = CategoricalDistribution(["adam", "sgd"])
+MOMENTUM = When("optimizer", ["sgd"], FloatDistribution(0.0, 0.9, step=0.3))
+
+# One of each kind that Optuna has.
+KINDS = {
+    "float": FloatDistribution(0.0, 0.5),
+    "log-float": FloatDistribution(1e-5, 1e-1, log=True),
+    "stepped-float": FloatDistribution(0.0, 1.0, step=0.25),
+    "int": IntDistribution(1, 3),
+    "log-int": IntDistribution(8, 128, log=True),
+    "stepped-int": IntDistribution(16, 64, step=16),
+    "categorical": CategoricalDistribution([None, True, 3, 0.5, "max"]),
+}
+
+
+def _trial(**fixed: Any) -> optuna.Trial:
+    """A trial of an Optuna study in memory, with some of its values fixed."""
+    return _ask(optuna.create_study(sampler=RandomSampler(seed=0)), **fixed)
+
+
+def _ask(study: optuna.Study, **fixed: Any) -> optuna.Trial:
+    study.enqueue_trial(fixed)
+    return study.ask()
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_momentum_exists_only_where_the_pair_has_sgd(pair: str) -> None:
+    """A condition on a pair of activation and optimizer looks at the optimizer."""
+    space = Space(
+        {
+            "activation_optimizer": CategoricalDistribution(PAIRS),
+            "momentum": When("activation_optimizer", pairs_with("sgd"), FloatDistribution(0.0, 0.99)),
+        }
+    )
+    params = space.suggest(_trial(activation_optimizer=pair))
+    assert params["activation_optimizer"] == pair
+    assert ("momentum" in params) == pair.endswith("+sgd")
+
+
+def test_suggest_asks_for_each_distribution_as_it_was_written() -> None:
+    """Steps and logarithms reach Optuna, and the values come in the order of the parameters."""
+    trial = _trial()
+    params = Space(KINDS).suggest(trial)
+    assert list(params) == list(KINDS)
+    assert trial.distributions == KINDS
+    assert trial.params == params
+
+
+def test_a_condition_on_an_absent_parameter_does_not_hold() -> None:
+    """Conditions nest: without momentum there is nothing that depends on momentum."""
+    space = Space(
+        {
+            "optimizer": OPTIMIZER,
+            "nesterov": When("optimizer", ["sgd"], CategoricalDistribution([False, True])),
+            "warmup": When("nesterov", [True], IntDistribution(1, 5)),
+        }
+    )
+    assert list(space.suggest(_trial(optimizer="adam"))) == ["optimizer"]
+    assert list(space.suggest(_trial(optimizer="sgd", nesterov=False))) == ["optimizer", "nesterov"]
+    assert list(space.suggest(_trial(optimizer="sgd", nesterov=True))) == ["optimizer", "nesterov", "warmup"]
+
+
+def test_grid_holds_each_configuration_once() -> None:
+    """A conditional parameter multiplies only the configurations in which it exists."""
+    space = Space({"optimizer": OPTIMIZER, "momentum": MOMENTUM, "units": IntDistribution(16, 48, step=16)})
+    grid = space.grid()
+    momenta = [0.0, 0.3, 0.6, 0.9]
+    expected = [{"optimizer": "adam", "units": units} for units in (16, 32, 48)]
+    expected += [{"optimizer": "sgd", "momentum": m, "units": units} for m in momenta for units in (16, 32, 48)]
+    assert [list(params) for params in grid] == [list(params) for params in expected]
+    assert grid == [pytest.approx(params) for params in expected]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "count"),
+    [
+        pytest.param(CategoricalDistribution(["max", "average"]), 2, id="categorical"),
+        pytest.param(IntDistribution(1, 3), 3, id="int"),
+        pytest.param(IntDistribution(1, 10, step=3), 4, id="stepped-int"),
+        pytest.param(IntDistribution(8, 16, log=True), 9, id="log-int"),
+        pytest.param(FloatDistribution(0.0, 0.9, step=0.3), 4, id="stepped-float-whose-sum-falls-short"),
+        pytest.param(
+            FloatDistribution(0.0, 0.6, step=0.1),
+            7,
+            id="stepped-float-whose-sum-overshoots",
+            marks=pytest.mark.xfail(reason="Space.grid: 6 * 0.1 lies above 0.6, outside of the space"),
+        ),
+        pytest.param(FloatDistribution(1.0, 2.0, step=1e-3), 1001, id="fine-float"),
+    ],
+)
+def test_grid_values_are_points_of_the_space(distribution: BaseDistribution, count: int) -> None:
+    """Both ends belong to it, nothing comes twice, and rounding leads nowhere outside."""
+    space = Space({"x": distribution})
+    grid = space.grid()
+    assert len(grid) == count
+    assert len({params["x"] for params in grid}) == count
+    for params in grid:
+        space.check(params)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        pytest.param(FloatDistribution(0.0, 1.0), id="linear"),
+        pytest.param(FloatDistribution(1e-5, 1e-1, log=True), id="log"),
+        pytest.param(When("optimizer", ["sgd"], FloatDistribution(0.0, 1.0)), id="conditional"),
+    ],
+)
+def test_grid_of_a_continuous_parameter_is_refused(parameter: BaseDistribution | When) -> None:
+    """The error names the parameter and the two ways to make it finite."""
+    space = Space({"optimizer": OPTIMIZER, "rate": parameter})
+    with pytest.raises(SpaceError, match=r"'rate' is continuous: FloatDistribution.*Give it a step, or list its val"):
+        space.grid()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        pytest.param({}, "at least one parameter, but got {}. Write, for example", id="empty"),
+        pytest.param(["x"], "must be a dictionary", id="list"),
+        pytest.param({"x": (0, 1)}, r"'x' must be an Optuna distribution, but got \(0, 1\). Use Float", id="tuple"),
+        pytest.param({"x": FloatDistribution}, "'x' must be an Optuna distribution", id="class"),
+        pytest.param(
+            {"momentum": MOMENTUM, "optimizer": OPTIMIZER},
+            "'momentum' must name a parameter that stands before it, but got 'optimizer'. Parameters before it: none",
+            id="condition-on-a-later-parameter",
+        ),
+        pytest.param(
+            {"units": IntDistribution(1, 2), "momentum": MOMENTUM},
+            "Parameters before it: units",
+            id="condition-on-an-unknown-parameter",
+        ),
+        pytest.param(
+            {"x": When("x", [1], IntDistribution(1, 2))}, "must name a parameter that stands before", id="on-itself"
+        ),
+        pytest.param(
+            {"optimizer": OPTIMIZER, "x": When("optimizer", ["sgd", "SGD"], IntDistribution(1, 2))},
+            "'x' can never hold: 'optimizer' cannot be 'SGD'",
+            id="condition-on-an-impossible-choice",
+        ),
+        pytest.param(
+            {"units": IntDistribution(1, 9), "x": When("units", [10], IntDistribution(1, 2))},
+            "'units' cannot be 10. It is IntDistribution",
+            id="condition-out-of-range",
+        ),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_refused(parameters: Any, message: str) -> None:
+    """When it is written, not when a worker meets it."""
+    with pytest.raises(SpaceError, match=message):
+        Space(parameters)
+
+
+@pytest.mark.parametrize(
+    "values", [pytest.param("sgd", id="text"), pytest.param([], id="none"), pytest.param(5, id="number")]
+)
+def test_a_condition_needs_a_list_of_values(values: Any) -> None:
+    """``"sgd"`` would else mean the letters s, g and d."""
+    with pytest.raises(SpaceError, match=f"list with at least one value, but got {values!r}".replace("[]", r"\[\]")):
+        When("optimizer", values, FloatDistribution(0.0, 1.0))
+
+
+def test_a_space_keeps_its_own_copy() -> None:
+    """A study file that changes its dictionary afterwards does not change a space that was checked."""
+    parameters: dict[str, Any] = {"x": IntDistribution(1, 2)}
+    space = Space(parameters)
+    parameters["y"] = "not a distribution"
+    assert list(space.parameters) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"units": 48}, id="part"),
+        pytest.param({"optimizer": "sgd", "momentum": 0.3, "units": 16}, id="all"),
+    ],
+)
+def test_points_of_a_space_pass(params: dict[str, Any]) -> None:
+    """A warm start may leave parameters to the sampler."""
+    Space({"optimizer": OPTIMIZER, "momentum": MOMENTUM, "units": IntDistribution(16, 48, step=16)}).check(params)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        pytest.param({"unit": 16}, "'unit' is not a parameter of this space. Its parameters: optimizer", id="unknown"),
+        pytest.param({"units": 64}, r"units=64 lies outside of IntDistribution\(high=48.*Widen it or", id="too-large"),
+        pytest.param({"units": 17}, "units=17 lies outside", id="between-two-steps"),
+        pytest.param({"units": "many"}, "units='many' lies outside", id="text-for-a-number"),
+        pytest.param({"units": None}, "units=None lies outside", id="nothing-for-a-number"),
+        pytest.param({"momentum": float("nan")}, "momentum=nan lies outside", id="nan"),
+        pytest.param({"momentum": -0.3}, "momentum=-0.3 lies outside", id="conditional-too-small"),
+        pytest.param({"optimizer": "lion"}, "optimizer='lion' lies outside", id="unlisted-choice"),
+        pytest.param({"optimizer": ["adam"]}, "lies outside", id="unhashable-choice"),
+    ],
+)
+def test_points_outside_are_refused(params: dict[str, Any], message: str) -> None:
+    """The error shows the value and what the parameter may be."""
+    space = Space({"optimizer": OPTIMIZER, "momentum": MOMENTUM, "units": IntDistribution(16, 48, step=16)})
+    with pytest.raises(SpaceError, match=message):
+        space.check(params)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(IntDistribution(1, 50), IntDistribution(1, 10), id="lowered"),
+        pytest.param(IntDistribution(1, 50, log=True), IntDistribution(1, 10, log=True), id="log-stays"),
+        pytest.param(IntDistribution(1, 50, step=7), IntDistribution(1, 8, step=7), id="step-stays",
+                     marks=pytest.mark.xfail(reason="Space.limited: Optuna warns that 10 is no step from 1")),
+        pytest.param(IntDistribution(1, 10), IntDistribution(1, 10), id="low-enough"),
+        pytest.param(IntDistribution(20, 50), IntDistribution(10, 10), id="wholly-above"),
+        pytest.param(FloatDistribution(1, 50), FloatDistribution(1, 50), id="not-whole-numbers"),
+    ],
+)  # fmt: skip
+def test_limited_lowers_the_upper_end(before: BaseDistribution, after: BaseDistribution) -> None:
+    """Of the one parameter that was named, to what the budget allows."""
+    other = IntDistribution(1, 99)
+    limited = Space({"epochs": before, "units": other}).limited("epochs", 10)
+    assert limited.parameters == {"epochs": after, "units": other}
+
+
+@pytest.mark.xfail(reason="Space.limited: passes over a parameter with a condition")
+def test_limited_reaches_a_conditional_parameter() -> None:
+    """A condition is no way around the budget."""
+    space = Space({"optimizer": OPTIMIZER, "epochs": When("optimizer", ["sgd"], IntDistribution(1, 50))})
+    assert space.limited("epochs", 10).distribution("epochs") == IntDistribution(1, 10)
+
+
+def test_limited_without_that_parameter_changes_nothing() -> None:
+    """A study need not search for its epochs."""
+    space = Space({"units": IntDistribution(1, 99)})
+    assert space.limited("epochs", 10) == space
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_json_gives_the_distribution_back(kind: str) -> None:
+    """The canonical form is Optuna's own, so that any Optuna tool reads it."""
+    stored = json.dumps(Space({"x": KINDS[kind]}).as_json()["x"])
+    assert json_to_distribution(stored) == KINDS[kind]
+
+
+def test_json_of_a_condition_names_it() -> None:
+    """Beside the distribution, which Optuna still reads."""
+    form = Space({"optimizer": OPTIMIZER, "momentum": MOMENTUM}).as_json()["momentum"]
+    assert form["when"] == {"parameter": "optimizer", "values": ["sgd"]}
+    assert json_to_distribution(json.dumps(form)) == MOMENTUM.distribution
+
+
+def test_json_is_stable() -> None:
+    """It survives a storage, follows the parameters' order, and does not depend on how a sequence was written."""
+    space = Space({**KINDS, "optimizer": OPTIMIZER, "momentum": MOMENTUM})
+    form = space.as_json()
+    assert json.loads(json.dumps(form)) == form
+    assert list(form) == list(space.parameters)
+    tuples = {
+        "optimizer": CategoricalDistribution(("adam", "sgd")),
+        "momentum": When("optimizer", ("sgd",), FloatDistribution(0, 0.9, step=0.3)),
+    }
+    assert Space({**KINDS, **tuples}).as_json() == form
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "may"),
+    [
+        pytest.param({"x": IntDistribution(1, 9)}, {"x": IntDistribution(1, 9)}, True, id="same"),
+        pytest.param({"x": IntDistribution(1, 9)}, {"x": IntDistribution(5, 99, step=2)}, True, id="other-range"),
+        pytest.param({"x": OPTIMIZER}, {"x": OPTIMIZER, "y": IntDistribution(1, 9)}, True, id="one-more"),
+        pytest.param({"x": OPTIMIZER, "y": IntDistribution(1, 9)}, {"x": OPTIMIZER}, True, id="one-less"),
+        pytest.param(
+            {"o": OPTIMIZER, "x": IntDistribution(1, 9)},
+            {"o": OPTIMIZER, "x": When("o", ["sgd"], IntDistribution(1, 9))},
+            True,
+            id="made-conditional",
+        ),
+        pytest.param({"x": IntDistribution(1, 9)}, {"x": FloatDistribution(1, 9)}, False, id="other-kind"),
+        pytest.param({"x": IntDistribution(1, 9)}, {"x": IntDistribution(1, 9, log=True)}, False, id="other-scale"),
+        pytest.param({"x": OPTIMIZER}, {"x": CategoricalDistribution(["adam"])}, False, id="fewer-choices"),
+        pytest.param({"x": OPTIMIZER}, {"x": CategoricalDistribution(["sgd", "adam"])}, False, id="other-order"),
+        pytest.param(
+            {"o": OPTIMIZER, "x": When("o", ["sgd"], OPTIMIZER)},
+            {"o": OPTIMIZER, "x": When("o", ["sgd"], IntDistribution(1, 9))},
+            False,
+            id="other-kind-under-a-condition",
+        ),
+    ],
+)
+def test_can_continue_where_optuna_admits_the_change(old: Any, new: Any, *, may: bool) -> None:
+    """Ranges may move and parameters come and go; kinds, scales and choices stay. Optuna itself is asked as well."""
+    assert can_continue(Space(old).as_json(), Space(new).as_json()) is may
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    Space(old).suggest(_ask(study, o="sgd"))
+    with contextlib.nullcontext() if may else pytest.raises(ValueError, match="Cannot set|does not support"):
+        Space(new).suggest(_ask(study, o="sgd"))

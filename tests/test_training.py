@@ -1,0 +1,194 @@
+"""One fit: when it ends, what it reports, and how it fails."""
+
+import keras
+import numpy as np
+import pytest
+
+from hpo import Stopping
+from hpo.datasets import Dataset, Split
+from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialInterrupted
+from hpo.training import FitSettings, describe, fit, refit, start_fresh
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """Two classes that differ in brightness: learned within an epoch or two."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(160) % 2
+    images = (rng.integers(0, 60, (160, 6, 6, 1)) + labels[:, None, None, None] * 150).astype(np.uint8)
+    split = Split(images[:128], labels[:128])
+    return Dataset("bright", split, Split(images[128:], labels[128:]), ("dark", "light"), "0" * 64, 0, 0.2, None)
+
+
+def _model(learning_rate: float = 0.1, loss: str = "sparse_categorical_crossentropy", classes: int = 2) -> keras.Model:
+    images = keras.Input((6, 6, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+    model = keras.Model(images, keras.layers.Dense(classes, activation="softmax")(x))
+    model.compile(keras.optimizers.SGD(learning_rate), loss=loss, metrics=["accuracy"])
+    return model
+
+
+def _settings(**changes: object) -> FitSettings:
+    fields: dict[str, object] = {
+        "epochs": 4,
+        "batch_size": 32,
+        "metric": "val_accuracy",
+        "direction": "maximize",
+        "stopping": Stopping(patience=None, reduce_lr_patience=None),
+    }
+    return FitSettings(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def _go_on(epoch: int, value: float) -> bool:
+    return False
+
+
+def _never() -> bool:
+    return False
+
+
+def test_every_epoch_is_reported_and_recorded(dataset: Dataset) -> None:
+    """Epochs count from 1; the curve has a value of each log an epoch, with its learning rate and seconds."""
+    reported: dict[int, float] = {}
+    start_fresh(0, "float32")
+    done = fit(_model(), dataset, _settings(), report=lambda e, v: bool(reported.update({e: v})), interrupted=_never)
+    assert done.stop_reason == "completed"
+    assert list(reported) == [1, 2, 3, 4]
+    assert set(done.history) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"}
+    assert done.history["val_accuracy"] == list(reported.values())
+    assert done.history["learning_rate"] == pytest.approx([0.1] * 4)
+    assert (done.epochs, done.images) == (4, 4 * 128)
+    assert done.best_value == max(reported.values())
+    assert 0 < done.seconds_to_best <= done.seconds
+
+
+def test_the_model_ends_with_the_weights_of_its_best_epoch(dataset: Dataset) -> None:
+    """Also where the last epoch is worse, and where training runs to its end."""
+    start_fresh(0, "float32")
+    model = _model()
+    # Minimized, the first epoch of a model that learns is its best.
+    settings = _settings(epochs=6, direction="minimize")
+    done = fit(model, dataset, settings, report=_go_on, interrupted=_never)
+    assert done.best_value < done.history["val_accuracy"][-1]
+    measured = model.evaluate(dataset.validation.images, dataset.validation.labels, verbose=0, return_dict=True)
+    assert measured["accuracy"] == pytest.approx(done.best_value)
+
+
+def test_early_stopping_waits_its_patience(dataset: Dataset) -> None:
+    """No better epoch for two epochs ends the fit."""
+    start_fresh(0, "float32")
+    settings = _settings(epochs=50, stopping=Stopping(patience=2, reduce_lr_patience=None))
+    done = fit(_model(learning_rate=0.0), dataset, settings, report=_go_on, interrupted=_never)
+    assert (done.stop_reason, done.epochs, done.best_epoch) == ("early_stopping", 3, 1)
+
+
+def test_learning_rate_is_reduced_on_a_plateau(dataset: Dataset) -> None:
+    """The history has the rate that each epoch was trained at."""
+    start_fresh(0, "float32")
+    settings = _settings(
+        epochs=4, metric="val_loss", stopping=Stopping(patience=None, reduce_lr_patience=1, reduce_lr_factor=0.5)
+    )
+    model = _model(learning_rate=1e-12)  # never better: a loss maximized that does not move
+    done = fit(model, dataset, settings, report=_go_on, interrupted=_never)
+    assert done.history["learning_rate"] == pytest.approx([1e-12, 1e-12, 5e-13, 2.5e-13])
+
+
+def test_a_minimized_metric_takes_the_smallest(dataset: Dataset) -> None:
+    """Direction decides which epoch is the best."""
+    start_fresh(0, "float32")
+    done = fit(_model(), dataset, _settings(metric="val_loss", direction="minimize"), report=_go_on, interrupted=_never)
+    assert done.best_value == min(done.history["val_loss"])
+
+
+def test_pruning_ends_the_fit_and_keeps_the_curve(dataset: Dataset) -> None:
+    """The outside says so after an epoch."""
+    start_fresh(0, "float32")
+    done = fit(_model(), dataset, _settings(), report=lambda epoch, _: epoch == 2, interrupted=_never)
+    assert (done.stop_reason, done.epochs) == ("pruned", 2)
+
+
+def test_time_budget_ends_after_an_epoch(dataset: Dataset) -> None:
+    """However short, one epoch is trained and counts."""
+    start_fresh(0, "float32")
+    done = fit(_model(), dataset, _settings(seconds=1e-9), report=_go_on, interrupted=_never)
+    assert (done.stop_reason, done.epochs) == ("time_budget", 1)
+
+
+@pytest.mark.parametrize("after", [1, 6], ids=["in-the-first-epoch", "in-the-second-epoch"])
+def test_an_interruption_is_noticed_within_a_batch(dataset: Dataset, after: int) -> None:
+    """It gives no result: the trial runs again."""
+    asked = []
+
+    def interrupted() -> bool:
+        asked.append(1)
+        return len(asked) >= after
+
+    start_fresh(0, "float32")
+    with pytest.raises(TrialInterrupted):
+        fit(_model(), dataset, _settings(epochs=50), report=_go_on, interrupted=interrupted)
+    assert len(asked) <= after + 4
+
+
+def test_nan_stops_at_once(dataset: Dataset) -> None:
+    """At the batch, not at the end of the epoch, and no value is reported."""
+    reported: list[float] = []
+    start_fresh(0, "float32")
+    model = _model(learning_rate=float("inf"))
+    with pytest.raises(NanLoss, match=r"the loss was (nan|inf) at batch 2 of an epoch; lower the learning rate"):
+        fit(model, dataset, _settings(), report=lambda e, v: bool(reported.append(v)), interrupted=_never)
+    assert reported == []
+
+
+def test_a_metric_that_the_model_lacks_is_named_with_those_it_has(dataset: Dataset) -> None:
+    """It is the study that is wrong, not the trial."""
+    start_fresh(0, "float32")
+    with pytest.raises(StudyError, match=r"'val_f1' is not among .*: accuracy, loss, val_accuracy, val_loss\."):
+        fit(_model(), dataset, _settings(metric="val_f1"), report=_go_on, interrupted=_never)
+
+
+def test_a_model_of_another_shape_is_invalid(dataset: Dataset) -> None:
+    """A configuration that cannot train fails with its own type."""
+    images = keras.Input((9, 9, 1))
+    model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images)))
+    model.compile("sgd", loss="mse")
+    with pytest.raises(InvalidModel, match="9, 9"):
+        fit(model, dataset, _settings(metric="val_loss"), report=_go_on, interrupted=_never)
+
+
+def test_memory_errors_have_a_type_of_their_own(dataset: Dataset) -> None:
+    """Each backend raises its own class; they are told by what they say."""
+
+    def hungry(inputs: object, training: bool = False, mask: object = None) -> object:
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes.")
+
+    images = keras.Input((6, 6, 1))
+    model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(images)))
+    model.compile("sgd", loss="sparse_categorical_crossentropy")
+    model.call = hungry  # a model that fits on no device
+    with pytest.raises(OutOfMemory, match="too little memory"):
+        fit(model, dataset, _settings(metric="val_loss"), report=_go_on, interrupted=_never)
+
+
+def test_one_seed_gives_the_same_fit_twice(dataset: Dataset) -> None:
+    """Weights, batches and dropout come from the trial's seed."""
+    losses = []
+    for seed in (3, 3, 4):
+        start_fresh(seed, "float32")
+        losses.append(fit(_model(), dataset, _settings(), report=_go_on, interrupted=_never).history["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_refit_trains_an_epoch_at_each_learning_rate(dataset: Dataset) -> None:
+    """A rate of zero leaves the weights as they are; another does not."""
+    start_fresh(0, "float32")
+    model = _model()
+    before = model.get_weights()
+    refit(model, dataset.train, learning_rates=[0.0, 0.0], batch_size=32)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    refit(model, dataset.train, learning_rates=[0.0, 0.5], batch_size=32)
+    assert not np.array_equal(before[0], model.get_weights()[0])
+
+
+def test_describe_counts_parameters() -> None:
+    """36 pixels to two classes: 36 x 2 weights and 2 biases."""
+    assert describe(_model()) == {"parameters": 74, "backend": keras.backend.backend()}
