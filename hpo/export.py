@@ -19,7 +19,7 @@ from hpo import datasets, model_file, results, stored_study
 from hpo.datasets import Dataset, Split
 from hpo.errors import HpoError, StudyError, UsageError
 from hpo.evaluate import evaluate
-from hpo.objective import DEFAULT_BATCH_SIZE, build
+from hpo.objective import DEFAULT_BATCH_SIZE, WEIGHTS_FILE, build
 from hpo.results import TrialRecord
 from hpo.run_dir import RunDir, write_json
 from hpo.study import StudyDefinition
@@ -78,9 +78,7 @@ def export(study: optuna.Study, run_dir: RunDir, output: Path, *, number: int | 
         )
     dataset = definition.load_dataset(run_dir)
     assert dataset is not None
-    weights = (
-        _retrained(definition, row, dataset) if retrain else _own_weights(study, definition, row, dataset, run_dir)
-    )
+    weights = _retrained(definition, row, dataset) if retrain else _own_weights(study, row, run_dir)
     model = _portable(definition, row, dataset, weights)
     reader = f"export {definition.name} trial {row.number}"
     test = datasets.load_test(definition.dataset or "", run_dir=run_dir, reader=reader, merge=definition.merge)
@@ -131,30 +129,24 @@ def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) 
     return list(model.get_weights())
 
 
-def _own_weights(
-    study: optuna.Study, definition: StudyDefinition, row: TrialRecord, dataset: Dataset, run_dir: RunDir
-) -> list[Any]:
+def _own_weights(study: optuna.Study, row: TrialRecord, run_dir: RunDir) -> list[Any]:
     """The best weights that the trial kept."""
-    from hpo import training
-
     artifact = study.get_trials(deepcopy=False)[row.number].user_attrs.get("weights")
-    training.start_fresh(row.seed or 0, row.precision or "float32")
-    model = build(definition, row.params, dataset)
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "best.weights.h5"
+        path = Path(folder) / WEIGHTS_FILE
         try:
             download_artifact(
                 artifact_store=FileSystemArtifactStore(run_dir.artifacts),
                 artifact_id=artifact or "",
                 file_path=str(path),
             )
-        except ArtifactNotFound:
+        except (ArtifactNotFound, OSError):
             raise StudyError(
                 f"The weights of trial {row.number} are not in {run_dir.artifacts}: it was pruned, or it ran under "
                 "another HPO_HOME. Leave --no-retrain out."
             ) from None
-        model.load_weights(path)
-    return list(model.get_weights())
+        with np.load(path, allow_pickle=False) as arrays:
+            return [arrays[name] for name in arrays.files]
 
 
 def _portable(definition: StudyDefinition, row: TrialRecord, dataset: Dataset, weights: list[Any]) -> "keras.Model":

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
@@ -21,6 +22,7 @@ from hpo.space import Params
 from hpo.study import StudyDefinition
 
 DEFAULT_BATCH_SIZE = 128
+WEIGHTS_FILE = "best-weights.npz"  # arrays in the order of keras.Model.get_weights
 
 _logger = logging.getLogger("hpo")
 
@@ -184,8 +186,9 @@ class Objective:
         """Upload the best weights, while Optuna still lets artifacts be added: before the trial ends."""
         self._run_dir.artifacts.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self._run_dir.home) as folder:
-            path = Path(folder) / "best.weights.h5"
-            model.save_weights(path)
+            path = Path(folder) / WEIGHTS_FILE
+            # Keras's own weights file would hold the optimizer's state as well, three times the size.
+            np.savez(path, *model.get_weights())
             artifact = upload_artifact(
                 artifact_store=FileSystemArtifactStore(self._run_dir.artifacts),
                 file_path=str(path),

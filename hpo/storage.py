@@ -86,6 +86,8 @@ def open_storage(url: URL, *, write: bool) -> BaseStorage:
             return _cached(_open_sqlite(url, write=write))
         return _cached(_open_postgresql(url, write=write))
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
+        if not write and "version_info" in str(error.__cause__ or error):  # the first table that Optuna looks for
+            raise StorageError(f"The storage {shown} is empty. `hpo launch` fills it.") from None
         raise StorageError(f"The storage {shown} cannot be opened: {first_line(error, url)}.") from None
     except RuntimeError as error:  # Optuna's schema check
         raise StorageError(f"The storage {shown} is of another Optuna version: {first_line(error, url)}") from None

@@ -43,7 +43,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         # PostgreSQL refuses to run as root; the server's own user has to reach its folder.
         for parent in [folder, *folder.parents][:4]:
             parent.chmod(0o755)
-    server = pgserver.get_server(folder / "data", cleanup_mode="delete")
+    for attempt in range(5):
+        try:
+            server = pgserver.get_server(folder / f"data-{attempt}", cleanup_mode="delete")
+            break
+        except (subprocess.SubprocessError, RuntimeError):
+            # It waits 10 s for the server to start, which a busy machine may exceed.
+            if attempt == 4:
+                raise
     yield server.get_uri()
     server.cleanup()
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import select
 import shutil
 import signal
 import socket
@@ -309,10 +310,14 @@ def test_read_only_refuses_each_write_that_optuna_dashboard_knows(site: Site) ->
     assert site.dump() == before
 
 
-def test_the_refusal_of_a_large_body_arrives(site: Site) -> None:
-    """The client reads its answer although nobody wanted the body."""
-    answer = site.ask_with_token("/api/studies", "POST", {"study_name": "x" * 500_000})
-    assert answer.status == 403
+def test_a_refusal_waits_for_the_body(site: Site) -> None:
+    """Closing a connection with a body unread resets it, and the browser may then not show the reason."""
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+        head = f"PUT /api/studies/1/note HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 2\r\n\r\n"
+        connection.sendall(head.encode())
+        assert select.select([connection], [], [], 0.3) == ([], [], []), "it answered too early"
+        connection.sendall(b"{}")
+        assert connection.recv(1000).startswith(b"HTTP/1.0 403 Forbidden")
 
 
 def test_writable_admits_writes_from_its_own_pages(writable: Site) -> None:
@@ -407,6 +412,16 @@ def serve_in(folder: Path, *, host: str, port: int) -> None:
     )
 
 
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback address")
+
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -426,6 +441,7 @@ print("heavy:", sorted({name.split(".")[0] for name in sys.modules} & {"tensorfl
         pytest.param("127.0.0.1", "127.0.0.1", signal.SIGTERM, id="sigterm"),
         pytest.param("localhost", "127.0.0.1", signal.SIGINT, id="ctrl-c"),
         pytest.param("0.0.0.0", "127.0.0.1", signal.SIGTERM, id="all-addresses"),
+        pytest.param("::1", "[::1]", signal.SIGTERM, id="ipv6", marks=needs_ipv6),
     ],
 )
 def test_a_signal_ends_it_cleanly(tmp_path: Path, host: str, shown: str, ending: signal.Signals) -> None:
@@ -444,14 +460,14 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, host: str, shown: str, ending:
         # Reached under another name, as through a published container port, unless it is bound to loopback.
         status = site.ask("/api/studies", Host="example.org", Authorization="Bearer t").status
         assert status == (200 if host == "0.0.0.0" else 403)
+        assert site.ask("/?token=t").status == 302
         process.send_signal(ending)
         out, err = process.communicate(timeout=20)
     finally:
         process.kill()
         process.wait()
     assert (process.returncode, out) == (0, "heavy: []\n")
-    assert "Traceback" not in err
-    assert "token=" not in err, "a log line shows the token"
+    assert err == "", "a log line would show the token"
 
 
 @pytest.fixture(scope="module")

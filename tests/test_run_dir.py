@@ -148,7 +148,7 @@ def test_replacing_cleans_up_where_the_move_fails(tmp_path: Path) -> None:
     """Such as onto a folder."""
     folder = tmp_path / "best.h5"
     folder.mkdir()
-    with pytest.raises(OSError, match="best.h5"), replacing(folder) as temporary:
+    with pytest.raises(OSError, match=r"best\.h5"), replacing(folder) as temporary:
         temporary.write_text("new")
     assert list(tmp_path.iterdir()) == [folder]
 

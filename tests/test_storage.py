@@ -8,6 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
@@ -57,6 +58,16 @@ def test_reading_makes_nothing(run_dir: RunDir) -> None:
     with pytest.raises(StorageError, match="There is no storage"):
         open_storage(resolve_url(None, run_dir), write=False)
     assert not run_dir.database.exists()
+
+
+def test_reading_an_empty_database_says_what_fills_it(postgres: str, run_dir: RunDir) -> None:
+    """A database server without any study is no error of the database."""
+    url = resolve_url(postgres, run_dir)
+    with sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE nothing_yet")
+        connection.engine.dispose()
+    with pytest.raises(StorageError, match=r"is empty\. `hpo launch` fills it\."):
+        open_storage(url.set(database="nothing_yet"), write=False)
 
 
 @pytest.mark.parametrize("write", [True, False], ids=["to-write", "to-read"])

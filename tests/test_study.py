@@ -56,12 +56,13 @@ def _with_objective(**fields: Any) -> StudyDefinition:
         pytest.param({"dataset": ...}, "must both be given.*dataset=None, model=<function build_cnn", id="no-dataset"),
         pytest.param({"dataset": ..., "model": ...}, "or `objective` instead", id="neither"),
         pytest.param({"model": "cnn"}, "`model` must be callable, but got 'cnn'", id="model-by-name"),
-        pytest.param({"dataset": ..., "model": ..., "objective": 3}, "`objective` must be callable, but got 3", id="objective-3"),
+        pytest.param({"dataset": ..., "model": ..., "objective": 3}, "`objective` must be callable, but got 3",
+                     id="number-as-objective"),
         pytest.param({"budget": 40}, r"must be a Budget, but got 40. Write Budget\(trials=40\)", id="budget-as-number"),
         pytest.param({"direction": "max"}, "must be 'maximize' or 'minimize', but got 'max'", id="direction-max"),
         pytest.param(
             {"direction": ["maximize", "minimize"], "pruner": MedianPruner()},
-            r"got \['maximize', 'minimize'\]. .*one objective: a pruner cannot rank trials by two. Combine them into one",
+            r"got \['maximize', 'minimize'\]. .*a pruner cannot rank trials by two. Combine them into one number",
             id="two-directions-with-a-pruner",
         ),
         pytest.param(
@@ -176,7 +177,9 @@ def test_automatic_resource_of_hyperband_becomes_the_budget() -> None:
     assert (resolved._min_resource, resolved._reduction_factor) == (2, 4)
 
 
-@pytest.mark.parametrize("pruner", [NopPruner(), MedianPruner(), HyperbandPruner(max_resource=9)], ids=repr)
+@pytest.mark.parametrize(
+    "pruner", [NopPruner(), MedianPruner(), HyperbandPruner(max_resource=9)], ids=["none", "median", "hyperband"]
+)
 def test_other_pruners_stay_as_they_were_written(pruner: Any) -> None:
     """An explicit resource is a choice."""
     assert _definition(pruner=pruner).pruner is pruner

@@ -1,0 +1,133 @@
+"""From a finished trial to files that load anywhere."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import optuna
+import pytest
+
+from hpo import datasets, stored_study
+from hpo.errors import HpoError, StudyError, UsageError
+from hpo.export import _prove, export
+from hpo.run_dir import RunDir
+from hpo.storage import backend_of, open_storage, resolve_url
+
+# Half precision, so that the test sees that what is exported is not; and a trial that fails.
+STUDY = """
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from hpo import Budget, StudyDefinition
+from hpo.models import build_cnn
+
+study = StudyDefinition(
+    name="small", dataset="digits", model=build_cnn, precision="mixed_bfloat16", budget=Budget(trials=2, max_epochs=3),
+    space={"filters": IntDistribution(4, 6), "pooling": CategoricalDistribution(["max", "median"]),
+           "batch_norm": CategoricalDistribution([True])},
+    warm_starts=[{"filters": 4, "pooling": "max"}, {"filters": 4, "pooling": "median"}],
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the study above has run, by a real launch."""
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "studies").mkdir()
+    (folder / "studies" / "small.py").write_text(STUDY)
+    environment = {name: value for name, value in os.environ.items() if name not in ("HPO_HOME", "HPO_STORAGE")}
+    launch = [sys.executable, "-m", "hpo", "launch", "--study", "small", "--workers", "1", "--gpus", "none"]
+    subprocess.run(launch, cwd=folder, env=environment, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    monkeypatch.chdir(home)
+    return RunDir(home / "runs")
+
+
+@pytest.fixture
+def study(runs: RunDir) -> Iterator[optuna.Study]:
+    storage = open_storage(resolve_url(f"sqlite:///{runs.database}", runs), write=False)
+    yield stored_study.load(storage, "small")
+    backend_of(storage).engine.dispose()
+
+
+@pytest.mark.parametrize("retrain", [True, False], ids=["retrained", "own-weights"])
+def test_an_export_measures_once_and_describes_itself(
+    retrain: bool, study: optuna.Study, runs: RunDir, tmp_path: Path
+) -> None:
+    """Model files and card agree, the model is float32, and the one read of the test split is recorded."""
+    reads_before = len(runs.test_reads.read_text().splitlines()) if runs.test_reads.exists() else 0
+    done = export(study, runs, tmp_path / "best.h5", number=None, retrain=retrain)
+    assert len(runs.test_reads.read_text().splitlines()) == reads_before + 1
+    card = json.loads((tmp_path / "best.json").read_text())
+    assert card == done.card
+    assert (card["study"], card["trial"], card["classes"]) == ("small", 0, [str(digit) for digit in range(10)])
+    assert card["params"] == {"filters": 4, "pooling": "max", "batch_norm": True}
+    assert card["epochs"] == study.trials[0].user_attrs["best_epoch"]
+    assert card["trained_in"] == "mixed_bfloat16"
+    assert card["versions"]["keras"] == keras.__version__
+
+    model = keras.models.load_model(tmp_path / "best.h5", compile=False)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    test = datasets.load_test("digits", run_dir=runs, reader="test")
+    predicted = model.predict(test.images, verbose=0).argmax(axis=1)
+    assert (predicted == test.labels).mean() == pytest.approx(card["metrics"]["test_accuracy"])
+    native = keras.models.load_model(tmp_path / "best.keras", compile=False)
+    np.testing.assert_allclose(native.predict(test.images[:9], verbose=0), model.predict(test.images[:9], verbose=0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.h5", "best.json", "best.keras"]
+
+
+def test_own_weights_are_those_that_were_validated(study: optuna.Study, runs: RunDir, tmp_path: Path) -> None:
+    """Without retraining, the exported model has the accuracy that the search saw."""
+    export(study, runs, tmp_path / "own.h5", number=0, retrain=False)
+    dataset = datasets.load("digits", run_dir=runs)
+    model = keras.models.load_model(tmp_path / "own.h5", compile=False)
+    predicted = model.predict(dataset.validation.images, verbose=0).argmax(axis=1)
+    # The search measured in half precision: an image or two may fall to the other side.
+    assert (predicted == dataset.validation.labels).mean() == pytest.approx(study.trials[0].value, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("output", "number", "error", "message"),
+    [
+        pytest.param("best.onnx", None, UsageError, r"must end in \.h5, but got", id="other-format"),
+        pytest.param("best.h5", 7, StudyError, r"has no trial 7\. Its trials go from 0 to 1", id="no-such-trial"),
+        pytest.param("best.h5", 1, StudyError, r"Trial 1 .* no result to export \(FAIL, error\)", id="failed"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_exported_leaves_no_file(
+    output: str, number: int | None, error: type[Exception], message: str,
+    study: optuna.Study, runs: RunDir, tmp_path: Path,
+) -> None:  # fmt: skip
+    """The error names the value, and the test split is not read."""
+    reads = runs.test_reads.read_text() if runs.test_reads.exists() else ""
+    with pytest.raises(error, match=message):
+        export(study, runs, tmp_path / output, number=number, retrain=True)
+    assert list(tmp_path.iterdir()) == []
+    assert (runs.test_reads.read_text() if runs.test_reads.exists() else "") == reads
+
+
+def test_a_file_that_predicts_otherwise_is_not_proven(study: optuna.Study, runs: RunDir, tmp_path: Path) -> None:
+    """The reload check can fail: by one changed weight, and by a file that does not load."""
+    done = export(study, runs, tmp_path / "best.h5", number=0, retrain=False)
+    images = datasets.load("digits", run_dir=runs).validation.images[:8]
+    expected = keras.models.load_model(done.h5, compile=False).predict(images, verbose=0)
+    _prove(done.h5, images, expected)
+    with h5py.File(done.h5, "r+") as file:
+        names: list[str] = []
+        file["model_weights"].visit(names.append)
+        bias = next(name for name in reversed(names) if name.endswith("bias"))
+        file["model_weights"][bias][0] += 0.5
+    with pytest.raises(HpoError, match=r"predicts otherwise than the model, by up to 0\.\d+"):
+        _prove(done.h5, images, expected)
+    done.h5.write_bytes(done.h5.read_bytes()[:2000])
+    with pytest.raises(HpoError, match="does not load in a process without hpo"):
+        _prove(done.h5, images, expected)

@@ -1,0 +1,315 @@
+"""A study's first launch, its later ones, and what is refused between them."""
+
+import dataclasses
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.pruners import MedianPruner
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from sqlalchemy.engine import make_url
+
+from hpo import Budget, StudyDefinition, catalog, stored_study
+from hpo.errors import StudyChanged, StudyError
+from hpo.run_dir import RunDir
+from hpo.storage import backend_of, open_storage, resolve_url
+
+SPACE = {"x": FloatDistribution(0.0, 1.0), "kind": CategoricalDistribution(["a", "b"])}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseStorage]:
+    """A SQLite file; making its tables takes half a second, so that the tests of this file share one."""
+    folder = tmp_path_factory.mktemp("database")
+    opened = open_storage(resolve_url(f"sqlite:///{folder}/hpo.db", RunDir(folder)), write=True)
+    yield opened
+    backend_of(opened).engine.dispose()
+
+
+@pytest.fixture
+def storage(database: BaseStorage) -> BaseStorage:
+    """It, without any study."""
+    for study in database.get_all_studies():
+        database.delete_study(study._study_id)
+    return database
+
+
+def score(params: dict[str, Any], trial: Any) -> float:
+    return 0.5
+
+
+def _definition(**fields: Any) -> StudyDefinition:
+    given = {
+        "name": "s",
+        "objective": score,
+        "space": SPACE,
+        "budget": Budget(trials=3),
+        "sampler": RandomSampler(),
+        "source": "s",
+    }
+    return StudyDefinition(**{**given, **fields})
+
+
+def test_the_first_launch_records_the_study(storage: BaseStorage, run_dir: RunDir) -> None:
+    """What it means, where its code is, its budget and what it ran on; for people also as files."""
+    definition = _definition(direction="minimize", source="/x/studies/s.py:s")
+    study, is_new = stored_study.create_or_resume(storage, definition, run_dir)
+    assert is_new
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE
+    recorded = stored_study.load(storage, "s").user_attrs
+    assert recorded["definition"] == json.loads(json.dumps(definition.canonical()))
+    assert recorded["fingerprint"] == definition.fingerprint
+    assert (recorded["source"], recorded["budget"]) == ("/x/studies/s.py:s", 3)
+    assert {"hpo", "keras", "optuna", "numpy"} <= recorded["environment"]["versions"].keys()
+    assert json.loads(run_dir.definition("s").read_text()) == recorded["definition"]
+    assert json.loads(run_dir.environment("s").read_text()) == recorded["environment"]
+
+
+def test_a_later_launch_continues_it(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Nothing of it is lost, whatever was recorded of the environment in between."""
+    study, _ = stored_study.create_or_resume(storage, _definition(), run_dir)
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    study.set_user_attr("environment", {"python": "older"})
+    again, is_new = stored_study.create_or_resume(storage, _definition(description="A new line"), run_dir)
+    assert not is_new
+    assert (again._study_id, len(again.trials)) == (study._study_id, 1)
+    assert again.user_attrs["environment"] == {"python": "older"}
+
+
+def test_two_first_launches_at_once_make_one_study(storage: BaseStorage, run_dir: RunDir) -> None:
+    """One of them records it, the other joins."""
+    start, launches = threading.Barrier(2), []
+
+    def launch() -> None:
+        own = open_storage(backend_of(storage).engine.url, write=True)
+        start.wait()
+        launches.append(stored_study.create_or_resume(own, _definition(), run_dir))
+        backend_of(own).engine.dispose()
+
+    threads = [threading.Thread(target=launch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(is_new for _, is_new in launches) == [False, True]
+    assert stored_study.names(storage) == ["s"]
+
+
+def test_a_later_launch_may_raise_the_budget(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Workers that run already read it from the storage."""
+    running, _ = stored_study.create_or_resume(storage, _definition(), run_dir)
+    stored_study.create_or_resume(storage, _definition(budget=Budget(trials=9)), run_dir)
+    assert running.user_attrs["budget"] == 9
+    assert running.user_attrs["definition"]["budget"]["trials"] == 9
+    assert json.loads(run_dir.definition("s").read_text())["budget"]["trials"] == 9
+
+
+@pytest.mark.xfail(reason="create_or_resume: a launch without --trials lowers a budget that --trials had raised")
+def test_a_later_launch_does_not_lower_the_budget(storage: BaseStorage, run_dir: RunDir) -> None:
+    """ "Continue with: hpo launch --study s" is what an interrupted launch with ``--trials 200`` tells its user."""
+    stored_study.create_or_resume(storage, _definition(budget=Budget(trials=200)), run_dir)
+    study, _ = stored_study.create_or_resume(storage, _definition(), run_dir)
+    assert study.user_attrs["budget"] == 200
+
+
+@pytest.mark.xfail(reason="create_or_resume: the source of the first launch stays, where there may be no file any more")
+def test_a_later_launch_records_where_the_code_is_now(storage: BaseStorage, run_dir: RunDir) -> None:
+    """A study file that was moved is the same study; its workers look for it by the recorded source."""
+    stored_study.create_or_resume(storage, _definition(source="/old/s.py:s"), run_dir)
+    study, _ = stored_study.create_or_resume(storage, _definition(source="/new/s.py:s"), run_dir)
+    assert study.user_attrs["source"] == "/new/s.py:s"
+
+
+SAFE = [
+    pytest.param(
+        {"space": {**SPACE, "x": FloatDistribution(0.0, 2.0)}}, r"space\.x\.attributes\.high: 1\.0 -> 2\.0", id="range"
+    ),
+    pytest.param({"pruner": MedianPruner()}, 'pruner: "NopPruner" -> "MedianPruner"', id="pruner"),
+    pytest.param({"warm_starts": [{"x": 0.5}]}, r'warm_starts: \[\] -> \[{"x": 0\.5}\]', id="warm-starts"),
+    pytest.param({"budget": Budget(trials=3, max_epochs=9)}, r"budget\.max_epochs: 50 -> 9", id="epochs"),
+]
+UNSAFE = [
+    pytest.param(
+        {"space": {**SPACE, "kind": CategoricalDistribution(["a", "c"])}},
+        r'space\.kind\.attributes\.choices: \["a", "b"\] -> \["a", "c"\]',
+        id="choices",
+    ),
+    pytest.param({"seed": 7}, "seed: 0 -> 7", id="seed"),
+    pytest.param({"direction": "minimize"}, 'direction: "maximize" -> "minimize"', id="direction"),
+    pytest.param({"objective": lambda params, trial: 1.0}, r'objective: "score" -> ".*lambda', id="objective"),
+    pytest.param(
+        {"pruner": MedianPruner(), "seed": 7}, 'pruner: "NopPruner" -> "MedianPruner"; seed: 0 -> 7', id="safe-and-not"
+    ),
+]
+
+
+def _stored(storage: BaseStorage) -> tuple[dict[str, Any], str]:
+    attrs = stored_study.load(storage, "s").user_attrs
+    return attrs["definition"], attrs["fingerprint"]
+
+
+@pytest.mark.parametrize(("fields", "difference"), SAFE)
+def test_a_safe_change_is_refused_until_it_is_accepted(
+    fields: dict[str, Any], difference: str, storage: BaseStorage, run_dir: RunDir
+) -> None:
+    """The error shows the difference and both ways out; accepted, it replaces what was recorded."""
+    stored_study.create_or_resume(storage, _definition(), run_dir)
+    before, changed = _stored(storage), _definition(**fields)
+    with pytest.raises(StudyChanged, match=rf"'s' has changed.*: {difference}\. .*--name, or accept .* with --amend\."):
+        stored_study.create_or_resume(storage, changed, run_dir)
+    assert _stored(storage) == before
+    _, is_new = stored_study.create_or_resume(storage, changed, run_dir, amend=True)
+    assert not is_new
+    assert _stored(storage) == (json.loads(json.dumps(changed.canonical())), changed.fingerprint)
+    assert json.loads(run_dir.definition("s").read_text()) == _stored(storage)[0]
+    stored_study.create_or_resume(storage, changed, run_dir)
+    with pytest.raises(StudyChanged, match="has changed since its first launch"):
+        stored_study.create_or_resume(storage, _definition(), run_dir)
+
+
+@pytest.mark.parametrize("amend", [False, True], ids=["as-it-is", "with-amend"])
+@pytest.mark.parametrize(("fields", "difference"), UNSAFE)
+def test_a_change_that_makes_trials_incomparable_is_always_refused(
+    fields: dict[str, Any], difference: str, storage: BaseStorage, run_dir: RunDir, *, amend: bool
+) -> None:
+    """The error shows the difference and the one way out; nothing is written."""
+    stored_study.create_or_resume(storage, _definition(), run_dir)
+    before = _stored(storage)
+    with pytest.raises(StudyChanged, match=rf"cannot be compared: {difference}.*\. Launch it .* --name\.") as refused:
+        stored_study.create_or_resume(storage, _definition(**fields), run_dir, amend=amend)
+    assert "--amend" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert _stored(storage) == before
+    assert json.loads(run_dir.definition("s").read_text()) == before[0]
+
+
+def test_another_name_makes_a_study_of_its_own(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Which is what the refusal advises."""
+    stored_study.create_or_resume(storage, _definition(), run_dir)
+    _, is_new = stored_study.create_or_resume(storage, _definition(seed=7).with_overrides(name="t"), run_dir)
+    assert is_new
+    assert stored_study.names(storage) == ["s", "t"]
+
+
+def test_a_study_that_hpo_did_not_launch_is_refused(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Its trials mean something else; nothing is written to it."""
+    foreign = optuna.create_study(storage=storage, study_name="s")
+    foreign.add_trial(optuna.trial.create_trial(value=0.5))
+    with pytest.raises(StudyError, match=r"holds a study 's' that hpo did not launch\. Choose another --name"):
+        stored_study.create_or_resume(storage, _definition(), run_dir)
+    assert foreign.user_attrs == {}
+    with pytest.raises(StudyError, match="hpo did not launch the study 's', so there is nothing to run it by"):
+        stored_study.stored_definition(foreign)
+
+
+@pytest.mark.xfail(reason="create_or_resume: an empty study is taken over without a look at its direction")
+@pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"]], ids=["other", "two"])
+def test_an_empty_study_of_another_direction_is_refused(
+    directions: list[str], storage: BaseStorage, run_dir: RunDir
+) -> None:
+    """Optuna fixes a study's direction when it is made: the worst trial would be called the best."""
+    optuna.create_study(storage=storage, study_name="s", directions=directions)
+    with pytest.raises(StudyError, match="--name"):
+        stored_study.create_or_resume(storage, _definition(direction="maximize"), run_dir)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        pytest.param("fmnist-cn", "Did you mean fmnist-cnn", id="letter-missing"),
+        pytest.param("qqq", "It holds: digits, fmnist-cnn", id="nothing-like-it"),
+    ],
+)
+def test_an_unknown_study_gives_the_nearest(name: str, hint: str, storage: BaseStorage) -> None:
+    """And the storage that was asked, which may be another than was meant."""
+    for stored in ("fmnist-cnn", "digits"):
+        optuna.create_study(storage=storage, study_name=stored)
+    with pytest.raises(StudyError, match=rf"The storage sqlite:////.*/hpo\.db holds no study called '{name}'\. {hint}"):
+        stored_study.load(storage, name)
+
+
+def test_an_empty_storage_holds_none(storage: BaseStorage) -> None:
+    """The error says how to start a study."""
+    with pytest.raises(StudyError, match=r"It holds: none\. `hpo launch --study s` starts one"):
+        stored_study.load(storage, "s")
+
+
+def test_no_message_shows_the_password(postgres: str, run_dir: RunDir) -> None:
+    """A terminal, a log and a bug report are no places for it."""
+    secret = make_url(postgres).set(password="canary-4k")
+    storage = open_storage(resolve_url(secret.render_as_string(hide_password=False), run_dir), write=True)
+    with pytest.raises(StudyError, match=r"The storage postgresql\S+:\*\*\*@\S+ holds no study") as refused:
+        stored_study.load(storage, "a-study-that-nobody-made")
+    assert "canary-4k" not in str(refused.value)
+    backend_of(storage).engine.dispose()
+
+
+@pytest.fixture
+def launched(
+    storage: BaseStorage, run_dir: RunDir, write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> optuna.Study:
+    """The study ``instant`` of ``./studies``, launched with other trials, epochs, images and name."""
+    monkeypatch.chdir(write_study().parents[1])
+    definition = catalog.load("instant").with_overrides(name="renamed", trials=8, max_epochs=2, subset=100)
+    return stored_study.create_or_resume(storage, definition, run_dir)[0]
+
+
+def test_a_worker_finds_the_definition_again(launched: optuna.Study) -> None:
+    """By the recorded source, with what the launch had set."""
+    definition = stored_study.stored_definition(launched)
+    assert (definition.name, definition.subset) == ("renamed", 100)
+    assert definition.budget == Budget(trials=8, max_epochs=2)
+    assert definition.fingerprint == launched.user_attrs["fingerprint"]
+    assert definition.objective is not None
+    assert definition.objective({"x": 0.25}, None) == 0.25
+
+
+def test_a_worker_with_other_code_refuses_to_join(launched: optuna.Study, write_study: Callable[..., Path]) -> None:
+    """A copy on another machine may be older."""
+    path = write_study()
+    path.write_text(path.read_text().replace("FloatDistribution(0, 1)", "FloatDistribution(0, 5)"))
+    with pytest.raises(StudyChanged, match=r"'renamed' has changed.*space\.x\.attributes\.high: 1\.0 -> 5\.0"):
+        stored_study.stored_definition(launched)
+
+
+def test_a_worker_without_the_code_says_so(launched: optuna.Study, write_study: Callable[..., Path]) -> None:
+    """Rather than to run something else under that name."""
+    write_study().unlink()
+    with pytest.raises(StudyError, match="No study is called 'instant'"):
+        stored_study.stored_definition(launched)
+
+
+def test_a_launch_that_came_to_nothing_leaves_nothing(storage: BaseStorage, run_dir: RunDir) -> None:
+    """So that the next one is a first one again."""
+    study, _ = stored_study.create_or_resume(storage, _definition(), run_dir)
+    stored_study.delete(study, run_dir)
+    assert stored_study.names(storage) == []
+    assert not run_dir.definition("s").exists()
+    assert stored_study.create_or_resume(storage, dataclasses.replace(_definition(), seed=7), run_dir)[1]
+
+
+def test_environment_names_the_commit_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the checkout that a launch runs in, and none outside of one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert stored_study.environment()["commit"] is None
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "m"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert stored_study.environment()["commit"] == head
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    """A package that is not there is left out, not guessed."""
+    found = stored_study.versions()
+    assert found["optuna"] == optuna.__version__
+    assert all(found.values())
+    assert found.keys() <= set(stored_study._PACKAGES)

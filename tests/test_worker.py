@@ -1,0 +1,113 @@
+"""A worker of its own, and one that outgrows its memory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from conftest import INSTANT, Hpo
+
+from hpo import catalog, stored_study
+from hpo.run_dir import RunDir
+from hpo.storage import backend_of, open_storage, resolve_url
+
+DEAF = """
+import time
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    print("begun", flush=True)
+    time.sleep(60)
+
+study = StudyDefinition(name="deaf", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1))
+"""
+
+GROWING = """
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition, worker
+
+worker._GROWTH_BYTES = 30_000_000
+kept = []
+
+def score(params, trial):
+    kept.append(bytearray(20_000_000))
+    return len(kept)
+
+study = StudyDefinition(name="growing", objective=score, space={"x": FloatDistribution(0, 1)},
+                        budget=Budget(trials=6))
+"""
+
+
+def _record(source: Path, run_dir: RunDir) -> optuna.Study:
+    """What a launch does before it starts workers."""
+    storage = open_storage(resolve_url(None, run_dir), write=True)
+    study, _ = stored_study.create_or_resume(storage, catalog.load(str(source)), run_dir)
+    return study
+
+
+def test_a_worker_joins_a_launched_study(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
+    """From any shell: it runs what is left of the budget and says so."""
+    study = _record(write_study(INSTANT), run_dir)
+    answer = hpo("worker", "--study", "instant")
+    assert "The budget of instant has ended; this worker ran 5 trials." in answer.stdout
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 5
+    backend_of(study._storage).engine.dispose()
+
+
+def test_a_worker_with_another_definition_refuses_to_join(
+    hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir
+) -> None:
+    """Its trials could not be compared."""
+    path = write_study(INSTANT)
+    study = _record(path, run_dir)
+    path.write_text(INSTANT.replace("FloatDistribution(0, 1)", "FloatDistribution(0, 2)"))
+    answer = hpo("worker", "--study", "instant", code=2)
+    assert "has changed since its first launch" in answer.stderr
+    assert "space.x.attributes.high: 1.0 -> 2.0" in answer.stderr
+    assert study.trials == []
+    backend_of(study._storage).engine.dispose()
+
+
+def test_a_worker_needs_a_launch_first(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
+    """It says what to type."""
+    study = _record(write_study(INSTANT), run_dir)
+    answer = hpo("worker", "--study", "instand", code=2)
+    assert "holds no study called 'instand'. Did you mean instant?" in answer.stderr
+    backend_of(study._storage).engine.dispose()
+
+
+def test_a_second_signal_ends_a_worker_at_once(
+    write_study: Callable[..., Path], run_dir: RunDir, tmp_path: Path
+) -> None:
+    """An objective that never reports cannot hold a worker for ever."""
+    study = _record(write_study(DEAF, "deaf.py"), run_dir)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "hpo", "worker", "--study", "deaf"],
+        cwd=tmp_path, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "begun\n"
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert worker.poll() is None
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=20) == 143
+    worker.communicate()
+    backend_of(study._storage).engine.dispose()
+
+
+def test_a_worker_that_has_grown_starts_afresh(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
+    """It keeps its process number, and no trial is lost or run twice."""
+    study = _record(write_study(GROWING, "growing.py"), run_dir)
+    answer = hpo("worker", "--study", "growing")
+    assert "starting afresh" in answer.stderr
+    values = [trial.value for trial in study.trials]
+    assert len(values) == 6
+    assert max(value for value in values if value is not None) < 4
+    assert len({trial.user_attrs["claim"]["worker"] for trial in study.trials}) == 1
+    backend_of(study._storage).engine.dispose()
