@@ -15,6 +15,16 @@ def main() -> None:
     except HpoError as error:
         print(f"hpo: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        # A full disk or a database that went away is nobody's bug: no traceback.
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
+            raise
+        cause = error.__cause__ or error
+        print(
+            f"hpo: {type(cause).__name__}: {' '.join(str(getattr(cause, 'orig', None) or cause).split())}",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 def _hide_password() -> None:

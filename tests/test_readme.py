@@ -1,0 +1,80 @@
+"""What the README says is true."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer.main
+from conftest import Hpo
+
+from hpo.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def _commands() -> dict[str, list[str]]:
+    """Every command of the CLI with its options, hidden ones left out."""
+    found: dict[str, list[str]] = {}
+
+    def visit(command: typer.core.TyperCommand | typer.core.TyperGroup, name: str) -> None:
+        if isinstance(command, typer.core.TyperGroup):
+            for child, inner in command.commands.items():
+                visit(inner, f"{name} {child}".strip())
+        else:
+            shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+            found[name] = [option for parameter in shown for option in parameter.opts]
+
+    visit(typer.main.get_command(app), "")
+    return found
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_command_is_named(command: str) -> None:
+    """A command that nobody can find is not there."""
+    assert f"hpo {command}" in README
+
+
+def test_every_command_line_is_one_that_exists() -> None:
+    """Commands and options as the README writes them."""
+    commands = _commands()
+    lines = re.findall(r"\bhpo ((?:data )?[a-z]+)((?: [^`\n|#;&)]+)?)", README.replace("hpo:cpu", ""))
+    checked = 0
+    for name, rest in lines:
+        if name not in commands:
+            continue
+        for option in re.findall(r"(--[a-z-]+)", rest):
+            assert option in commands[name], f"hpo {name} has no {option}"
+            checked += 1
+    assert checked > 8
+
+
+def test_the_study_of_your_own_runs_as_written(hpo: Hpo, write_study: Callable[..., Path]) -> None:
+    """Complete, at most 40 lines, and launched by the name it has."""
+    [text] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len([line for line in text.splitlines() if line.strip()]) <= 40
+    write_study(text, "mine.py")
+    answer = hpo("launch", "--study", "mine", "--trials", "3", "--workers", "1", "--gpus", "none")
+    assert "3 trials in this launch; 3 of 3 done." in answer.stdout
+    assert "Best trial of mine" in answer.stdout
+
+
+def test_both_set_up_commands_are_there() -> None:
+    """CI runs them as they stand here."""
+    assert "    pip install . && hpo launch --study fmnist-cnn\n" in README
+    assert '    pip install ".[test]" && pytest\n' in README
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
+def test_every_link_leads_somewhere(target: str) -> None:
+    """To a file of this repository."""
+    assert (ROOT / target).is_file()
+
+
+def test_the_versions_named_in_the_package_are_those_required() -> None:
+    """The changelog's form and the package's version agree."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in changelog or f"## [{version}]" in changelog
