@@ -100,6 +100,7 @@ def test_grid_holds_each_configuration_once() -> None:
         pytest.param(IntDistribution(1, 10, step=3), 4, id="stepped-int"),
         pytest.param(IntDistribution(8, 16, log=True), 9, id="log-int"),
         pytest.param(FloatDistribution(0.0, 0.9, step=0.3), 4, id="stepped-float-whose-sum-falls-short"),
+        pytest.param(FloatDistribution(0.1, 0.25, step=0.05), 4, id="stepped-float-whose-quotient-falls-short"),
         pytest.param(
             FloatDistribution(0.0, 0.6, step=0.1),
             7,
@@ -150,6 +151,11 @@ def test_grid_of_a_continuous_parameter_is_refused(parameter: BaseDistribution |
             {"units": IntDistribution(1, 2), "momentum": MOMENTUM},
             "Parameters before it: units",
             id="condition-on-an-unknown-parameter",
+        ),
+        pytest.param(
+            {"units": IntDistribution(1, 2), "momentum": MOMENTUM, "optimizer": OPTIMIZER},
+            "got 'optimizer'. Parameters before it: units",
+            id="condition-on-the-next-parameter",
         ),
         pytest.param(
             {"x": When("x", [1], IntDistribution(1, 2))}, "must name a parameter that stands before", id="on-itself"
