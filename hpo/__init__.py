@@ -1,22 +1,19 @@
 """Hyperparameter search for Keras models: what a study file imports."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hpo.budget import Budget, Stopping
     from hpo.space import When
-    from hpo.study import Budget, Stopping, StudyDefinition
+    from hpo.study import StudyDefinition
 
 __all__ = ["Budget", "Stopping", "StudyDefinition", "When"]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first asked for: `hpo --help` does without Optuna, which takes 0.2 s."""
-    if name == "When":
-        from hpo import space
-
-        return space.When
-    if name in __all__:
-        from hpo import study
-
-        return getattr(study, name)
+    for module in ("budget", "space", "study"):
+        if name in __all__ and hasattr(found := importlib.import_module(f"hpo.{module}"), name):
+            return getattr(found, name)
     raise AttributeError(f"module 'hpo' has no attribute {name!r}")

@@ -40,7 +40,7 @@ def available() -> list[StudyDefinition]:
 
 def read_file(path: Path) -> list[StudyDefinition]:
     """The studies that one Python file defines, in order; runs the file."""
-    if not path.is_file():
+    if not _is_file(path):
         raise StudyError(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
     module_name = f"hpo_study_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -66,7 +66,7 @@ def _find(name: str) -> StudyDefinition:
     for folder in _folders():
         # The file that is named like the study first: it spares importing all the others.
         likely = folder / f"{name.replace('-', '_')}.py"
-        for study in _read(likely) if likely.is_file() else []:
+        for study in _read(likely) if _is_file(likely) else []:
             if study.name == name:
                 return study
     for folder in _folders():
@@ -116,10 +116,18 @@ def _only(studies: list[StudyDefinition], source: str, name: str | None) -> Stud
     raise StudyError(f"{source} defines several studies: {names}. Name one, as in {source}:{studies[0].name}.")
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _where(error: BaseException, path: Path) -> str:
     """The error and the line of the study file that raised it."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).absolute() == path.absolute()]
     place = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"

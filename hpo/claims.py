@@ -141,7 +141,7 @@ class Claims:
             }
         configuration = self._new_configuration(len(trials))
         started = {trial.user_attrs["claim"]["warm_start"] for trial in trials if "claim" in trial.user_attrs}
-        for index, params in enumerate(self._definition.warm_starts):
+        for index, params in enumerate(self._definition.first_trials()):
             if index not in started:
                 return {**configuration, "warm_start": index}, params
         return configuration, {}
@@ -177,6 +177,7 @@ def budget_of(study: optuna.Study) -> int:
 
 
 def was_given_back(trial: FrozenTrial) -> bool:
+    """Whether the trial ended without a result through no fault of its own, so that it does not count."""
     return trial.state == TrialState.FAIL and trial.user_attrs.get("stop_reason") in GIVEN_BACK
 
 

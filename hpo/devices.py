@@ -1,9 +1,7 @@
 """The GPUs and cores of this machine as worker slots, and what a worker process needs to know of its own."""
 
-import functools
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,11 @@ class Slot:
 
     Args:
         threads: of the worker's own computations on the CPU.
-        gpu: the index of its GPU as the driver counts, None for the CPU.
+        gpu: its GPU as ``CUDA_VISIBLE_DEVICES`` names it, an index or a UUID; None for the CPU.
     """
 
     threads: int
-    gpu: int | None = None
+    gpu: str | None = None
 
     @property
     def device(self) -> str:
@@ -37,8 +35,7 @@ class Slot:
         """The slot that the launcher gave this process; for a worker of its own, the first GPU, else all cores."""
         if "HPO_DEVICE" in os.environ:
             device = os.environ["HPO_DEVICE"]
-            gpu = None if device == "cpu" else int(device.removeprefix("gpu:"))
-            return cls(threads=int(os.environ["HPO_THREADS"]), gpu=gpu)
+            return cls(threads=int(os.environ["HPO_THREADS"]), gpu=None if device == "cpu" else device[len("gpu:") :])
         return slots(workers=1, gpus="all", workers_per_gpu=1)[0]
 
     def environment(self) -> dict[str, str]:
@@ -47,7 +44,7 @@ class Slot:
         variables = {
             "HPO_DEVICE": self.device,
             "HPO_THREADS": threads,
-            "CUDA_VISIBLE_DEVICES": "" if self.gpu is None else str(self.gpu),
+            "CUDA_VISIBLE_DEVICES": self.gpu or "",
             # Index i is then the same GPU to the driver and to every framework.
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -82,13 +79,13 @@ def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]
 
     Args:
         workers: how many; None for as many as the machine carries.
-        gpus: "all", "none", or indices such as "0,1".
+        gpus: "all", "none", or indices such as "0,1" among the GPUs that this process may see.
         workers_per_gpu: how many workers share a GPU.
 
     Raises:
         DeviceError: ``gpus`` is malformed, names a GPU that is not there, or ``workers`` do not fit.
     """
-    chosen = _choose(gpus, count_gpus())
+    chosen = _choose(gpus, visible_gpus())
     cores = usable_cores()
     if not chosen:
         count = workers or max(1, min(cores, psutil.virtual_memory().available // _WORKER_BYTES))
@@ -108,31 +105,31 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@functools.cache
-def count_gpus() -> int:
-    """The NVIDIA GPUs that the driver shows; 0 without a driver."""
+def visible_gpus() -> list[str]:
+    """The NVIDIA GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; none without a driver."""
     with _Driver() as driver:
-        return 0 if driver is None else int(driver.nvmlDeviceGetCount())
+        there = 0 if driver is None else int(driver.nvmlDeviceGetCount())
+    # On a shared machine somebody else decides which of them are ours.
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not there or allowed is None:
+        return [str(index) for index in range(there)]
+    return [name for name in allowed.split(",") if name and name != "-1"]
 
 
-def worker_environment(slot: Slot, base: Mapping[str, str]) -> dict[str, str]:
-    """``base`` with the variables of ``slot``: a worker's whole environment."""
-    return {**base, **slot.environment()}
-
-
-def _choose(gpus: str, there: int) -> list[int]:
-    if gpus == "none" or (gpus == "all" and there == 0):
+def _choose(gpus: str, visible: list[str]) -> list[str]:
+    if gpus == "none":
         return []
     if gpus == "all":
-        return list(range(there))
+        return visible
     if not re.fullmatch(r"\d+(,\d+)*", gpus):
         raise DeviceError(f"--gpus must be all, none or indices such as 0,1, but got {gpus!r}.")
-    chosen = [int(index) for index in gpus.split(",")]
-    if missing := [index for index in chosen if index >= there]:
+    chosen = list(dict.fromkeys(int(index) for index in gpus.split(",")))
+    if missing := [index for index in chosen if index >= len(visible)]:
         raise DeviceError(
-            f"--gpus names GPU {missing[0]}, but this machine has {there}. Use --gpus all, or --gpus none for the CPU."
+            f"--gpus names GPU {missing[0]}, but this machine has {len(visible)}. "
+            "Use --gpus all, or --gpus none for the CPU."
         )
-    return list(dict.fromkeys(chosen))
+    return [visible[index] for index in chosen]
 
 
 class _Driver:
@@ -154,11 +151,12 @@ class _Driver:
             self._nvml.nvmlShutdown()
 
 
-def _compute_capability(gpu: int) -> tuple[int, int]:
+def _compute_capability(gpu: str) -> tuple[int, int]:
     with _Driver() as driver:
         if driver is None:
             return (0, 0)
-        major, minor = driver.nvmlDeviceGetCudaComputeCapability(driver.nvmlDeviceGetHandleByIndex(gpu))
+        by_name = driver.nvmlDeviceGetHandleByIndex if gpu.isdecimal() else driver.nvmlDeviceGetHandleByUUID
+        major, minor = driver.nvmlDeviceGetCudaComputeCapability(by_name(int(gpu) if gpu.isdecimal() else gpu))
         return (int(major), int(minor))
 
 

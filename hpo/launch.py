@@ -65,6 +65,7 @@ def launch(
     # Fails early where there is no data, and fills the cache that the workers share.
     definition.load_dataset(run_dir)
     storage = open_storage(url, write=True)
+    definition = stored_study.resumed(storage, definition)
     study, is_new = stored_study.create_or_resume(storage, definition, run_dir, amend=amend)
     before = status(study)
     if before.finished >= before.budget:

@@ -58,6 +58,7 @@ class TrialRecord:
     history: dict[str, list[float]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
         return asdict(self)
 
 
@@ -83,6 +84,7 @@ class StudyStatus:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
         return asdict(self)
 
 
@@ -124,7 +126,8 @@ def trial(study: optuna.Study, number: int) -> TrialRecord:
     for row in rows:
         if row.number == number:
             return row
-    raise StudyError(f"Study {study.study_name!r} has no trial {number}. Its trials go from 0 to {len(rows) - 1}.")
+    known = f"Its trials go from 0 to {len(rows) - 1}." if rows else "It has none yet."
+    raise StudyError(f"Study {study.study_name!r} has no trial {number}. {known}")
 
 
 def status(study: optuna.Study) -> StudyStatus:
@@ -148,8 +151,9 @@ def status(study: optuna.Study) -> StudyStatus:
 
 
 def overview(storage: BaseStorage) -> list[StudyStatus]:
-    """The status of every study in the storage, by name."""
-    return [status(stored_study.load(storage, name)) for name in stored_study.names(storage)]
+    """The status of every study in the storage that has one objective, by name."""
+    studies = (stored_study.load(storage, name) for name in stored_study.names(storage))
+    return [status(study) for study in studies if len(study.directions) == 1]
 
 
 def _worker(trial: FrozenTrial) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from hpo.errors import StudyError
 
 # A study's name is the name of its folder, so it has to be one on every file system.
+_RESERVED = ("artifacts", "data", "locks", "hpo.db", "test-reads.jsonl")  # stand beside the studies' folders
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -28,6 +29,8 @@ def check_study_name(name: str) -> str:
             "A study name must start with a letter or digit and hold at most 100 letters, digits, "
             f"'.', '_' and '-', but got {shown}. Choose another with --name."
         )
+    if name.lower() in _RESERVED or name.startswith("hpo.db"):
+        raise StudyError(f"A study cannot be called {name!r}: hpo's own files are. Choose another name with --name.")
     return name
 
 

@@ -1,6 +1,5 @@
 """A search space: Optuna's own distributions by name, some of them only where another has certain values."""
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -130,11 +129,15 @@ class Space:
 
     def limited(self, name: str, high: int) -> "Space":
         """This space with the integer parameter ``name``, where there is one, at most ``high``."""
-        parameter = self.parameters.get(name)
-        if not isinstance(parameter, IntDistribution) or parameter.high <= high:
+        if name not in self.parameters:
             return self
-        limit = IntDistribution(min(parameter.low, high), high, log=parameter.log, step=parameter.step)
-        return Space({**self.parameters, name: limit})
+        parameter, distribution = self.parameters[name], self.distribution(name)
+        if not isinstance(distribution, IntDistribution) or distribution.high <= high:
+            return self
+        low, step = min(distribution.low, high), distribution.step
+        limit = IntDistribution(low, high - (high - low) % step, log=distribution.log, step=step)
+        limited = When(parameter.parameter, parameter.values, limit) if isinstance(parameter, When) else limit
+        return Space({**self.parameters, name: limited})
 
     def as_json(self) -> dict[str, Any]:
         """The canonical form: plain dictionaries in the order of the parameters."""
@@ -190,7 +193,8 @@ def _grid_values(name: str, distribution: BaseDistribution) -> list[Any]:
             return list(range(distribution.low, distribution.high + 1, distribution.step))
         case FloatDistribution(step=float(step)):
             count = round((distribution.high - distribution.low) / step) + 1
-            return list(itertools.islice((distribution.low + i * step for i in itertools.count()), count))
+            # Rounded: 0.1 added six times is more than 0.6.
+            return [round(distribution.low + i * step, 10) for i in range(count)]
     raise SpaceError(
         f"A grid needs a finite number of values, but {name!r} is continuous: {distribution}. "
         "Give it a step, or list its values in a CategoricalDistribution."

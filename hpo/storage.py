@@ -48,7 +48,7 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
     text = url or os.environ.get("HPO_STORAGE") or f"sqlite:///{run_dir.database}"
     try:
         parsed = make_url(text)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):
         # The text may hold a password, so it is not shown.
         raise StorageError(
             "The storage must be a URL like sqlite:///runs/hpo.db or postgresql://user@host/database, "
@@ -58,7 +58,7 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise StorageError(
-                f"A SQLite storage must be a file that all workers can open, but got {text}. "
+                f"A SQLite storage must be a file that all workers can open, but got {parsed.render_as_string()}. "
                 "Write sqlite:///path/to/hpo.db."
             )
         return parsed.set(database=str(Path(parsed.database).expanduser().absolute()))

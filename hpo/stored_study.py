@@ -14,10 +14,11 @@ import optuna
 from optuna.storages import BaseStorage
 
 from hpo import catalog
+from hpo.canonical import changes, fingerprint, may_amend
 from hpo.errors import StudyChanged, StudyError
 from hpo.run_dir import RunDir, write_json
 from hpo.storage import backend_of, study_lock
-from hpo.study import StudyDefinition, changes, fingerprint, may_amend
+from hpo.study import StudyDefinition
 
 _PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy", "scikit-learn")
 
@@ -25,7 +26,7 @@ _PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy
 def create_or_resume(
     storage: BaseStorage, definition: StudyDefinition, run_dir: RunDir, *, amend: bool = False
 ) -> tuple[optuna.Study, bool]:
-    """Record ``definition`` at its first launch, else check that it is the one recorded; raises the budget if it grew.
+    """Record ``definition`` at its first launch, else check that it is the one recorded; sets the budget.
 
     Returns:
         The study, and whether it is new.
@@ -39,7 +40,7 @@ def create_or_resume(
         direction=definition.direction,
         load_if_exists=True,
         sampler=definition.sampler,
-        pruner=definition.pruner,
+        pruner=definition.explicit_pruner(),
     )
     # Two first launches at once both get here; one records.
     with study_lock(storage, study._study_id):
@@ -49,12 +50,16 @@ def create_or_resume(
                 raise StudyError(
                     f"The storage holds a study {definition.name!r} that hpo did not launch. Choose another --name."
                 )
+            if [direction.name.lower() for direction in study.directions] != [definition.direction]:
+                raise StudyError(
+                    f"The storage holds an empty study {definition.name!r} of another direction than "
+                    f"{definition.direction!r}. Choose another --name."
+                )
             _record(study, definition)
             study.set_user_attr("environment", environment())
         else:
             _check_unchanged(definition, stored, amend=amend)
-            if amend or study.user_attrs["budget"] != definition.budget.trials:
-                _record(study, definition)
+            _record(study, definition)
     write_json(run_dir.definition(definition.name), study.user_attrs["definition"])
     write_json(run_dir.environment(definition.name), study.user_attrs["environment"])
     return study, stored is None
@@ -93,15 +98,19 @@ def stored_definition(study: optuna.Study) -> StudyDefinition:
     stored = study.user_attrs.get("definition")
     if stored is None:
         raise StudyError(f"hpo did not launch the study {study.study_name!r}, so there is nothing to run it by.")
-    budget = stored["budget"]
     definition = catalog.load(study.user_attrs["source"]).with_overrides(
-        name=study.study_name,
-        trials=budget["trials"],
-        max_epochs=budget["max_epochs"],
-        subset=stored["subset"],
+        name=study.study_name, **study.user_attrs["overrides"]
     )
     _check_unchanged(definition, stored, amend=False)
     return definition
+
+
+def resumed(storage: BaseStorage, definition: StudyDefinition) -> StudyDefinition:
+    """``definition`` with what earlier launches of it set, such as ``--trials``, where this one sets nothing."""
+    if definition.name not in names(storage):
+        return definition
+    earlier = load(storage, definition.name).user_attrs.get("overrides", {})
+    return definition.with_overrides(**{**earlier, **definition.overrides})
 
 
 def delete(study: optuna.Study, run_dir: RunDir) -> None:
@@ -137,6 +146,7 @@ def _record(study: optuna.Study, definition: StudyDefinition) -> None:
     study.set_user_attr("definition", definition.canonical())
     study.set_user_attr("fingerprint", definition.fingerprint)
     study.set_user_attr("source", definition.source)
+    study.set_user_attr("overrides", dict(definition.overrides))
     study.set_user_attr("budget", definition.budget.trials)
 
 

@@ -1,8 +1,7 @@
 """What a study file defines: the data, the model, the space, how to search it, and the budget."""
 
+import copy
 import dataclasses
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,57 +11,13 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 
-from hpo import datasets
+from hpo import canonical, datasets
+from hpo.budget import Budget, Stopping, is_number, is_whole
 from hpo.errors import StudyError
 from hpo.run_dir import RunDir, check_study_name
-from hpo.space import Params, Space, can_continue
+from hpo.space import Params, Space
 
-# What an amended study may change: it alters how the search goes on, not what its past trials mean.
-_SAFE_CHANGES = {"description", "budget", "sampler", "pruner", "warm_starts"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """How much a study may cost.
-
-    Args:
-        trials: trials in all, over every launch.
-        max_epochs: the most epochs of one trial; where the space has a parameter ``epochs``, its upper end.
-        trial_seconds: seconds of training after which a trial ends with its epoch and keeps its best.
-    """
-
-    trials: int
-    max_epochs: int = 50
-    trial_seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("trials", self.trials), ("max_epochs", self.max_epochs)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise StudyError(f"Budget: {name} must be a whole number of at least 1, but got {value!r}.")
-        if self.trial_seconds is not None and not self.trial_seconds > 0:
-            raise StudyError(f"Budget: trial_seconds must be positive, but got {self.trial_seconds!r}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stopping:
-    """When a trial has learned what it can; each is a number of epochs without a better metric.
-
-    Args:
-        patience: epochs until the trial ends with the weights of its best epoch; None trains to the end.
-        reduce_lr_patience: epochs until the learning rate is multiplied by ``reduce_lr_factor``; None never.
-        reduce_lr_factor: between 0 and 1.
-    """
-
-    patience: int | None = 6
-    reduce_lr_patience: int | None = 2
-    reduce_lr_factor: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name, value in (("patience", self.patience), ("reduce_lr_patience", self.reduce_lr_patience)):
-            if value is not None and value < 1:
-                raise StudyError(f"Stopping: {name} must be at least 1 or None, but got {value!r}.")
-        if not 0 < self.reduce_lr_factor < 1:
-            raise StudyError(f"Stopping: reduce_lr_factor must lie between 0 and 1, but got {self.reduce_lr_factor!r}.")
+_PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def _default_sampler() -> BaseSampler:
@@ -119,13 +74,15 @@ class StudyDefinition:
     warm_starts: Sequence[Params] = ()
     metric: str = "val_accuracy"
     direction: Literal["maximize", "minimize"] = "maximize"
-    stopping: Stopping = Stopping()
+    stopping: Stopping = field(default_factory=Stopping)
     validation_fraction: float = 0.1
     subset: int | None = None
     merge: datasets.Merge | None = None
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    precision: str = "auto"
     # Where the loader found it: a study's name or a file's path; a worker finds it there again.
     source: str = ""
+    # What a launch set otherwise than the file, by the names of `with_overrides`.
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_study_name(self.name)
@@ -142,60 +99,66 @@ class StudyDefinition:
                 "`dataset` and `model` must both be given, or `objective` instead, but got "
                 f"dataset={self.dataset!r}, model={self.model!r}."
             )
-        for name in ("model", "objective"):
-            function = getattr(self, name)
-            if function is not None and not callable(function):
-                raise StudyError(f"`{name}` must be callable, but got {function!r}.")
-        if not isinstance(self.budget, Budget):
-            raise StudyError(f"`budget` must be a Budget, but got {self.budget!r}. Write Budget(trials=40).")
-        if self.direction not in ("maximize", "minimize"):
-            raise StudyError(
-                f"`direction` must be 'maximize' or 'minimize', but got {self.direction!r}. A study has one objective: "
-                "a pruner cannot rank trials by two. Combine them into one number."
-            )
-        if not isinstance(self.metric, str) or not self.metric:
-            raise StudyError(
-                f"`metric` must be the name of one metric, but got {self.metric!r}. A study has one objective: "
-                "a pruner cannot rank trials by two. Combine them into one number."
-            )
-        if not isinstance(self.sampler, BaseSampler):
-            raise StudyError(f"`sampler` must be an Optuna sampler, but got {self.sampler!r}.")
-        if not isinstance(self.pruner, BasePruner):
-            raise StudyError(f"`pruner` must be an Optuna pruner, but got {self.pruner!r}.")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise StudyError(f"`seed` must be a whole number of at least 0, but got {self.seed!r}.")
-        if not 0 < self.validation_fraction < 1:
-            raise StudyError(f"`validation_fraction` must lie between 0 and 1, but got {self.validation_fraction!r}.")
-        space = (self.space if isinstance(self.space, Space) else Space(self.space)).limited(
-            "epochs", self.budget.max_epochs
-        )
-        warm_starts = tuple(_limit_epochs(params, self.budget.max_epochs) for params in self.warm_starts)
-        for params in warm_starts:
-            space.check(params)
-        object.__setattr__(self, "space", space.parameters)
-        object.__setattr__(self, "warm_starts", warm_starts)
-        object.__setattr__(self, "pruner", _with_explicit_resource(self.pruner, self.budget.max_epochs))
+        one_objective = "A study has one: a pruner cannot rank trials by two. Combine them into one number."
+        whole = "a whole number of at least"
+        rules: list[tuple[str, bool, str]] = [
+            ("dataset", self.dataset is None or isinstance(self.dataset, str), "a data set's name or a file's path."),
+            ("model", self.model is None or callable(self.model), "a function (params, dataset) -> compiled model."),
+            ("objective", self.objective is None or callable(self.objective), "a function (params, trial) -> float."),
+            ("budget", isinstance(self.budget, Budget), "a Budget, such as Budget(trials=40)."),
+            ("stopping", isinstance(self.stopping, Stopping), "a Stopping, such as Stopping(patience=6)."),
+            ("direction", self.direction in ("maximize", "minimize"), f"'maximize' or 'minimize'. {one_objective}"),
+            ("metric", isinstance(self.metric, str) and bool(self.metric), f"the name of one metric. {one_objective}"),
+            ("sampler", isinstance(self.sampler, BaseSampler), "a sampler from optuna.samplers."),
+            ("pruner", isinstance(self.pruner, BasePruner), "a pruner from optuna.pruners."),
+            ("seed", is_whole(self.seed, at_least=0), f"{whole} 0."),
+            ("validation_fraction", is_number(self.validation_fraction, above=0, below=1), "between 0 and 1."),
+            ("subset", self.subset is None or is_whole(self.subset, at_least=1), f"{whole} 1, or None for all."),
+            ("merge", self.merge is None or _is_merge(self.merge), "groups of old labels, such as ((0, 1), (2, 3))."),
+            ("precision", self.precision in _PRECISIONS, f"one of {', '.join(_PRECISIONS)}."),
+            ("warm_starts", _is_list_of_params(self.warm_starts), "a list of dictionaries of parameters."),
+        ]
+        for name, holds, rule in rules:
+            if not holds:
+                raise StudyError(f"`{name}` must be {rule} It is {getattr(self, name)!r}.")
+        object.__setattr__(self, "warm_starts", tuple(_plain(params) for params in self.warm_starts))
+        for params in self.warm_starts:
+            Space(self.space).check(params)
 
     @property
     def search_space(self) -> Space:
-        return Space(self.space)
+        """The space, with ``epochs`` limited to the budget."""
+        return Space(self.space).limited("epochs", self.budget.max_epochs)
 
-    def with_overrides(
-        self,
-        *,
-        name: str | None = None,
-        trials: int | None = None,
-        max_epochs: int | None = None,
-        subset: int | None = None,
-    ) -> "StudyDefinition":
-        """This study with what a launch may set; what is None stays."""
-        budget = dataclasses.replace(
-            self.budget,
-            trials=self.budget.trials if trials is None else trials,
-            max_epochs=self.budget.max_epochs if max_epochs is None else max_epochs,
-        )
+    def first_trials(self) -> list[Params]:
+        """The warm starts, with ``epochs`` limited to the budget."""
+        limit = {"epochs": self.budget.max_epochs}
+        return [
+            {name: min(value, limit.get(name, value)) for name, value in params.items()} for params in self.warm_starts
+        ]
+
+    def explicit_pruner(self) -> BasePruner:
+        """A pruner of this process's own, with Hyperband's "auto" made explicit: each process would resolve it."""
+        pruner = copy.deepcopy(self.pruner)
+        if isinstance(pruner, HyperbandPruner) and pruner._max_resource == "auto":
+            pruner._max_resource = self.budget.max_epochs
+        return pruner
+
+    def with_overrides(self, **overrides: Any) -> "StudyDefinition":
+        """This study with what a launch may set: ``name``, ``trials``, ``max_epochs``, ``subset``; None leaves it.
+
+        Raises:
+            StudyError: a value breaks its rule.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        budget = {name: given[name] for name in ("trials", "max_epochs") if name in given}
+        fields = {name: given[name] for name in ("name", "subset") if name in given}
+        kept = {name: value for name, value in given.items() if name != "name"}
         return dataclasses.replace(
-            self, name=name or self.name, budget=budget, subset=self.subset if subset is None else subset
+            self,
+            budget=dataclasses.replace(self.budget, **budget),
+            overrides={**self.overrides, **kept},
+            **fields,
         )
 
     def load_dataset(self, run_dir: RunDir) -> datasets.Dataset | None:
@@ -226,9 +189,9 @@ class StudyDefinition:
             "space": self.search_space.as_json(),
             "budget": dataclasses.asdict(self.budget),
             "seed": self.seed,
-            "sampler": type(self.sampler).__name__,
-            "pruner": type(self.pruner).__name__,
-            "warm_starts": [dict(params) for params in self.warm_starts],
+            "sampler": _settings(self.sampler),
+            "pruner": _settings(self.explicit_pruner()),
+            "warm_starts": self.first_trials(),
             "metric": self.metric,
             "direction": self.direction,
             "stopping": dataclasses.asdict(self.stopping),
@@ -241,57 +204,33 @@ class StudyDefinition:
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of the canonical form, less the budget's trials, which may grow."""
-        return fingerprint(self.canonical())
-
-
-def fingerprint(canonical: Mapping[str, Any]) -> str:
-    """SHA-256 (hexadecimal) of a canonical form, less what two launches of one study may differ in."""
-    meaning = {key: value for key, value in canonical.items() if key != "description"}
-    meaning["budget"] = {key: value for key, value in canonical["budget"].items() if key != "trials"}
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
-
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for each value in which two canonical forms differ, trials and description left out."""
-    lines = []
-    for path in sorted(_leaves(old).keys() | _leaves(new).keys()):
-        before, after = _leaves(old).get(path), _leaves(new).get(path)
-        if before != after and path not in ("budget.trials", "description"):
-            lines.append(
-                f"{path}: {before if before is not None else 'absent'} -> {after if after is not None else 'absent'}"
-            )
-    return lines
-
-
-def may_amend(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether the trials of ``old`` stay comparable with those of ``new``, both canonical forms."""
-
-    same = all(old.get(key) == new.get(key) for key in old.keys() | new.keys() if key not in _SAFE_CHANGES | {"space"})
-    return same and can_continue(old["space"], new["space"])
-
-
-def _leaves(value: Any, path: str = "") -> dict[str, str]:
-    if isinstance(value, Mapping) and value:
-        return {k: v for key, item in value.items() for k, v in _leaves(item, f"{path}.{key}".lstrip(".")).items()}
-    return {path: json.dumps(value)}
-
-
-def _limit_epochs(params: Params, max_epochs: int) -> Params:
-    epochs = params.get("epochs")
-    return {**params, "epochs": min(epochs, max_epochs)} if isinstance(epochs, int) else dict(params)
+        return canonical.fingerprint(self.canonical())
 
 
 def _qualified_name(function: Callable[..., Any] | None) -> str | None:
     return None if function is None else getattr(function, "__qualname__", type(function).__name__)
 
 
-def _with_explicit_resource(pruner: BasePruner, max_epochs: int) -> BasePruner:
-    """Hyperband with its "auto" resource made explicit: each process would resolve it by itself."""
-    if isinstance(pruner, HyperbandPruner) and pruner._max_resource == "auto":
-        return HyperbandPruner(
-            min_resource=pruner._min_resource,
-            max_resource=max_epochs,
-            reduction_factor=pruner._reduction_factor,
-            bootstrap_count=pruner._bootstrap_count,
-        )
-    return pruner
+def _settings(part: BaseSampler | BasePruner) -> dict[str, Any]:
+    """A sampler's or pruner's class and plain settings; not its seed, which each trial gets anew."""
+    plain = {
+        name.lstrip("_"): value
+        for name, value in vars(part).items()
+        if isinstance(value, str | int | float | bool | None) and "seed" not in name
+    }
+    return {"type": type(part).__name__, **dict(sorted(plain.items()))}
+
+
+def _is_merge(value: object) -> bool:
+    return isinstance(value, Sequence) and all(
+        isinstance(group, Sequence) and all(isinstance(label, int) for label in group) for group in value
+    )
+
+
+def _is_list_of_params(value: object) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(params, Mapping) for params in value)
+
+
+def _plain(params: Mapping[str, Any]) -> Params:
+    """``params`` with NumPy's numbers as Python's, which JSON knows."""
+    return {name: value.item() if hasattr(value, "item") else value for name, value in params.items()}

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import keras
 
+from hpo.budget import Stopping
 from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialInterrupted
-from hpo.study import Stopping
 
 StopReason = Literal["completed", "early_stopping", "time_budget", "pruned", "interrupted"]
 Report = Callable[[int, float], bool]

@@ -42,7 +42,7 @@ def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot) -> int:
     """
     study = stored_study.load(storage, name)
     definition = stored_study.stored_definition(study)
-    study.sampler, study.pruner = definition.sampler, definition.pruner
+    study.sampler, study.pruner = definition.sampler, definition.explicit_pruner()
     return Worker(study, definition, run_dir, slot).run()
 
 

@@ -26,7 +26,7 @@ study = StudyDefinition(
         "momentum": When("activation_optimizer", pairs_with("sgd"), FloatDistribution(0.0, 0.99)),
         "learning_rate": FloatDistribution(1e-5, 1e-1, log=True),
         "batch_size": IntDistribution(16, 256, log=True),
-        "epochs": IntDistribution(1, 50, log=True),
+        "epochs": IntDistribution(1, 50),
     },
     budget=Budget(trials=24, max_epochs=50, trial_seconds=480),
     # Asked after epochs 2, 6 and 18: after one epoch, networks with much dropout still look worse than they are.

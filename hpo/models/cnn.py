@@ -36,7 +36,10 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
 
     activation = activation_of(params)
     batch_norm = params.get("batch_norm", False)
-    pool = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[params.get("pooling", "max")]
+    pools = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}
+    pooling = params.get("pooling", "max")
+    if pooling not in pools:
+        raise ValueError(f"pooling must be max or average, but got {pooling!r}")
     dropout = params.get("dropout", 0.0)
 
     images = keras.Input(dataset.input_shape)
@@ -49,7 +52,7 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
             # Keras's momentum of 0.99 needs hundreds of steps to validate well; a pruner looks after one epoch.
             x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.Activation(activation)(x)
-        x = pool(2)(x)
+        x = pools[pooling](2)(x)
         x = layers.Dropout(dropout)(x)
     x = layers.Flatten()(x)
     x = layers.Dense(params.get("dense_units", 128), activation=activation)(x)

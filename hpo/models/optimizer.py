@@ -20,7 +20,8 @@ def pairs_with(optimizer: str) -> tuple[str, ...]:
 
 def activation_of(params: Mapping[str, Any]) -> str:
     """The activation's name: of ``activation_optimizer``, else ``activation``, else "relu"."""
-    return str(params["activation_optimizer"].split("+")[0] if _has_pair(params) else params.get("activation", "relu"))
+    pair = _pair(params)
+    return pair[0] if pair else str(params.get("activation", "relu"))
 
 
 def build_optimizer(params: Mapping[str, Any]) -> "keras.optimizers.Optimizer":
@@ -31,12 +32,18 @@ def build_optimizer(params: Mapping[str, Any]) -> "keras.optimizers.Optimizer":
     """
     import keras
 
-    name = params["activation_optimizer"].split("+")[1] if _has_pair(params) else params.get("optimizer", "adam")
+    pair = _pair(params)
+    name = pair[1] if pair else params.get("optimizer", "adam")
     settings = {"learning_rate": params["learning_rate"]} if "learning_rate" in params else {}
     if name == "sgd":
         settings["momentum"] = params.get("momentum", 0.9)
     return keras.optimizers.get({"class_name": name, "config": settings})
 
 
-def _has_pair(params: Mapping[str, Any]) -> bool:
-    return "activation_optimizer" in params
+def _pair(params: Mapping[str, Any]) -> tuple[str, str] | None:
+    if "activation_optimizer" not in params:
+        return None
+    activation, separator, optimizer = str(params["activation_optimizer"]).partition("+")
+    if not separator:
+        raise ValueError(f"activation_optimizer must be like relu+adam, but got {params['activation_optimizer']!r}")
+    return activation, optimizer

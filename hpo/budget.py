@@ -1,0 +1,61 @@
+"""How much a study and each of its trials may cost."""
+
+from dataclasses import dataclass
+
+from hpo.errors import StudyError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much a study may cost.
+
+    Args:
+        trials: trials in all, over every launch.
+        max_epochs: the most epochs of one trial; where the space has a parameter ``epochs``, its upper end.
+        trial_seconds: seconds of training after which a trial ends with its epoch and keeps its best.
+    """
+
+    trials: int
+    max_epochs: int = 50
+    trial_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("trials", self.trials), ("max_epochs", self.max_epochs)):
+            if not is_whole(value, at_least=1):
+                raise StudyError(f"Budget: {name} must be a whole number of at least 1, but got {value!r}.")
+        if self.trial_seconds is not None and not is_number(self.trial_seconds, above=0, below=float("inf")):
+            raise StudyError(
+                f"Budget: trial_seconds must be a positive number or None, but got {self.trial_seconds!r}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """When a trial has learned what it can; each is a number of epochs without a better metric.
+
+    Args:
+        patience: epochs until the trial ends with the weights of its best epoch; None trains to the end.
+        reduce_lr_patience: epochs until the learning rate is multiplied by ``reduce_lr_factor``; None never.
+        reduce_lr_factor: between 0 and 1.
+    """
+
+    patience: int | None = 6
+    reduce_lr_patience: int | None = 2
+    reduce_lr_factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in (("patience", self.patience), ("reduce_lr_patience", self.reduce_lr_patience)):
+            if value is not None and not is_whole(value, at_least=1):
+                raise StudyError(f"Stopping: {name} must be a whole number of at least 1 or None, but got {value!r}.")
+        if not is_number(self.reduce_lr_factor, above=0, below=1):
+            raise StudyError(f"Stopping: reduce_lr_factor must lie between 0 and 1, but got {self.reduce_lr_factor!r}.")
+
+
+def is_whole(value: object, *, at_least: int) -> bool:
+    """Whether ``value`` is a whole number of at least ``at_least``; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+
+
+def is_number(value: object, *, above: float, below: float) -> bool:
+    """Whether ``value`` is a number strictly between ``above`` and ``below``."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and above < value < below
