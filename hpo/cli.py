@@ -191,10 +191,13 @@ def export(
 
     from hpo.devices import Slot
     from hpo.export import export as run
+    from hpo.noise import silenced
     from hpo.run_dir import RunDir
 
     os.environ.update(Slot.from_environment().environment())
-    exported = run(_stored(study, storage), RunDir.from_environment(), output, number=trial, retrain=not no_retrain)
+    stored, say = _stored(study, storage), (lambda message: None) if as_json else print
+    with silenced():
+        exported = run(stored, RunDir.from_environment(), output, number=trial, retrain=not no_retrain, announce=say)
     card = exported.card
     if as_json:
         _print_json(card)
@@ -217,10 +220,12 @@ def evaluate(
 
     from hpo.devices import Slot
     from hpo.evaluate import evaluate_file
+    from hpo.noise import silenced
     from hpo.run_dir import RunDir
 
     os.environ.update(Slot.from_environment().environment())
-    measured = evaluate_file(model, run_dir=RunDir.from_environment(), dataset=dataset)
+    with silenced():
+        measured = evaluate_file(model, run_dir=RunDir.from_environment(), dataset=dataset)
     if as_json:
         _print_json(measured.as_json())
         return
@@ -242,10 +247,12 @@ def predict(
     import os
 
     from hpo.devices import Slot
+    from hpo.noise import silenced
     from hpo.predict import predict_files
 
     os.environ.update(Slot.from_environment().environment())
-    predictions = predict_files(model, images, invert=invert)
+    with silenced():
+        predictions = predict_files(model, images, invert=invert)
     if as_json:
         _print_json([prediction.as_json() for prediction in predictions])
         return

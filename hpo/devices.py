@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hpo.errors import DeviceError
 
 # A worker with TensorFlow and a stock CNN holds about this much.
 _WORKER_BYTES = 1_500_000_000
+_MOST_WORKERS_PER_CORE = 16  # objectives that wait for something else may share a core; more is a typing error
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]
     chosen = _choose(gpus, visible_gpus())
     cores = usable_cores()
     if not chosen:
+        if workers is not None and workers > _MOST_WORKERS_PER_CORE * cores:
+            raise DeviceError(
+                f"{workers} workers are too many for {cores} core(s). Use --workers auto, or at most "
+                f"{_MOST_WORKERS_PER_CORE * cores}."
+            )
         count = workers or max(1, min(cores, psutil.virtual_memory().available // _WORKER_BYTES))
         return [Slot(threads=max(1, cores // count)) for _ in range(count)]
     places = [gpu for _ in range(workers_per_gpu) for gpu in chosen]
@@ -113,7 +120,12 @@ def visible_gpus() -> list[str]:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not there or allowed is None:
         return [str(index) for index in range(there)]
-    return [name for name in allowed.split(",") if name and name != "-1"]
+    # Read as CUDA reads it: the first name of no GPU, such as -1, hides all after it.
+    return list(takewhile(lambda name: _names_a_gpu(name, there), (name.strip() for name in allowed.split(","))))
+
+
+def _names_a_gpu(name: str, there: int) -> bool:
+    return int(name) < there if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
 
 
 def _choose(gpus: str, visible: list[str]) -> list[str]:

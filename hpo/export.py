@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +52,15 @@ class Exported:
     card: dict[str, Any]
 
 
-def export(study: optuna.Study, run_dir: RunDir, output: Path, *, number: int | None, retrain: bool) -> Exported:
+def export(
+    study: optuna.Study,
+    run_dir: RunDir,
+    output: Path,
+    *,
+    number: int | None,
+    retrain: bool,
+    announce: Callable[[str], None] = lambda message: None,
+) -> Exported:
     """Save a trial of ``study`` as ``output`` (.h5), with a .keras file and a JSON card beside it.
 
     Reads the test split once. Nothing is written unless both files reload and predict the same.
@@ -60,6 +69,7 @@ def export(study: optuna.Study, run_dir: RunDir, output: Path, *, number: int | 
         number: of the trial; None for the best.
         retrain: train fresh weights on train and validation images together, for as many epochs as the trial's
             best had and at the learning rates it had; else take the trial's own best weights.
+        announce: told what takes long before it begins.
 
     Raises:
         UsageError: the study has no such finished trial, no model, or ``output`` is not an .h5 path.
@@ -78,6 +88,9 @@ def export(study: optuna.Study, run_dir: RunDir, output: Path, *, number: int | 
         )
     dataset = definition.load_dataset(run_dir)
     assert dataset is not None
+    if retrain:
+        images = len(dataset.train.labels) + len(dataset.validation.labels)
+        announce(f"Training trial {row.number} afresh: {row.best_epoch} epochs on {images} images.")
     weights = _retrained(definition, row, dataset) if retrain else _own_weights(study, row, run_dir)
     model = _portable(definition, row, dataset, weights)
     reader = f"export {definition.name} trial {row.number}"

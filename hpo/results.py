@@ -89,7 +89,16 @@ class StudyStatus:
 
 
 def trials(study: optuna.Study) -> list[TrialRecord]:
-    """Every trial of the study, in order of number."""
+    """Every trial of the study, in order of number.
+
+    Raises:
+        StudyError: the study, which another program made, has several objectives.
+    """
+    if len(study.directions) != 1:
+        raise StudyError(
+            f"A study must have one objective, but {study.study_name!r} has {len(study.directions)}. "
+            "`hpo dashboard` shows it."
+        )
     return [_record(trial, study.direction) for trial in study.get_trials(deepcopy=False)]
 
 

@@ -29,7 +29,7 @@ def check_study_name(name: str) -> str:
             "A study name must start with a letter or digit and hold at most 100 letters, digits, "
             f"'.', '_' and '-', but got {shown}. Choose another with --name."
         )
-    if name.lower() in _RESERVED or name.startswith("hpo.db"):
+    if name.lower() in _RESERVED or name.lower().startswith("hpo.db"):
         raise StudyError(f"A study cannot be called {name!r}: hpo's own files are. Choose another name with --name.")
     return name
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from optuna.distributions import IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
@@ -121,9 +122,11 @@ class StudyDefinition:
         for name, holds, rule in rules:
             if not holds:
                 raise StudyError(f"`{name}` must be {rule} It is {getattr(self, name)!r}.")
+        space = Space(self.space)
+        object.__setattr__(self, "space", space.parameters)
         object.__setattr__(self, "warm_starts", tuple(_plain(params) for params in self.warm_starts))
         for params in self.warm_starts:
-            Space(self.space).check(params)
+            space.check(params)
 
     @property
     def search_space(self) -> Space:
@@ -132,9 +135,13 @@ class StudyDefinition:
 
     def first_trials(self) -> list[Params]:
         """The warm starts, with ``epochs`` limited to the budget."""
-        limit = {"epochs": self.budget.max_epochs}
+        space = self.search_space
+        epochs = space.distribution("epochs") if "epochs" in space.parameters else None
+        # Where epochs come in steps, the last one may lie below the budget.
+        limit = {"epochs": epochs.high} if isinstance(epochs, IntDistribution) else {}
         return [
-            {name: min(value, limit.get(name, value)) for name, value in params.items()} for params in self.warm_starts
+            {name: min(value, limit[name]) if name in limit else value for name, value in params.items()}
+            for params in self.warm_starts
         ]
 
     def explicit_pruner(self) -> BasePruner:
@@ -144,21 +151,28 @@ class StudyDefinition:
             pruner._max_resource = self.budget.max_epochs
         return pruner
 
-    def with_overrides(self, **overrides: Any) -> "StudyDefinition":
-        """This study with what a launch may set: ``name``, ``trials``, ``max_epochs``, ``subset``; None leaves it.
+    def with_overrides(
+        self,
+        *,
+        name: str | None = None,
+        trials: int | None = None,
+        max_epochs: int | None = None,
+        subset: int | None = None,
+    ) -> "StudyDefinition":
+        """This study with what a launch may set; None leaves it. All but the name is recorded in ``overrides``.
 
         Raises:
             StudyError: a value breaks its rule.
         """
-        given = {name: value for name, value in overrides.items() if value is not None}
-        budget = {name: given[name] for name in ("trials", "max_epochs") if name in given}
-        fields = {name: given[name] for name in ("name", "subset") if name in given}
-        kept = {name: value for name, value in given.items() if name != "name"}
+        given = {"trials": trials, "max_epochs": max_epochs, "subset": subset}
+        kept = {option: value for option, value in given.items() if value is not None}
+        budget = {option: value for option, value in kept.items() if option != "subset"}
         return dataclasses.replace(
             self,
+            name=self.name if name is None else name,
             budget=dataclasses.replace(self.budget, **budget),
+            subset=self.subset if subset is None else subset,
             overrides={**self.overrides, **kept},
-            **fields,
         )
 
     def load_dataset(self, run_dir: RunDir) -> datasets.Dataset | None:
@@ -213,12 +227,14 @@ def _qualified_name(function: Callable[..., Any] | None) -> str | None:
 
 def _settings(part: BaseSampler | BasePruner) -> dict[str, Any]:
     """A sampler's or pruner's class and plain settings; not its seed, which each trial gets anew."""
-    plain = {
-        name.lstrip("_"): value
-        for name, value in vars(part).items()
-        if isinstance(value, str | int | float | bool | None) and "seed" not in name
-    }
-    return {"type": type(part).__name__, **dict(sorted(plain.items()))}
+    settings: dict[str, Any] = {}
+    for name, value in vars(part).items():
+        if isinstance(value, BaseSampler | BasePruner):  # such as the one that a PatientPruner wraps
+            settings[name.lstrip("_")] = _settings(value)
+        # None says nothing, and a sampler puts its state there once it is used.
+        elif isinstance(value, str | int | float | bool) and "seed" not in name:
+            settings[name.lstrip("_")] = value
+    return {"type": type(part).__name__, **dict(sorted(settings.items()))}
 
 
 def _is_merge(value: object) -> bool:

@@ -17,14 +17,15 @@ MOST_FILTERS = 128
 def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     """A stack of convolution blocks, a dense layer and a softmax; the stock CNN of ``fmnist-cnn``.
 
-    A block is a convolution (same padding), batch normalization if asked for, the activation, 2x2 pooling and
-    dropout. Each block doubles the filters of the one before, up to 128, and halves the image's sides
-    (Simonyan and Zisserman, 2015).
+    A block is one or more convolutions (same padding), each with batch normalization if asked for and the
+    activation, then 2x2 pooling and dropout. Each block doubles the filters of the one before, up to 128, and halves
+    the image's sides (Simonyan and Zisserman, 2015).
 
     Args:
-        params: ``filters`` of the first block (default 32), ``blocks`` (2), ``kernel_size`` (3), ``dense_units``
-            (128), ``dropout`` after each block and the dense layer (0), ``batch_norm`` (False), ``pooling`` "max" or
-            "average" ("max"), the activation and the optimizer as in ``hpo.models.optimizer``.
+        params: ``filters`` of the first block (default 32), ``blocks`` (2), ``convs_per_block`` (1),
+            ``kernel_size`` (3), ``dense_units`` (128), ``dropout`` after each block and the dense layer (0),
+            ``batch_norm`` (False), ``pooling`` "max" or "average" ("max"), the activation and the optimizer as in
+            ``hpo.models.optimizer``.
         dataset: for the shape of its images and its number of classes.
 
     Returns:
@@ -46,12 +47,13 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     x = layers.Rescaling(1 / 255)(images)
     for block in range(params.get("blocks", 2)):
         filters = min(MOST_FILTERS, params.get("filters", 32) * 2**block)
-        # A bias before batch normalization is subtracted again.
-        x = layers.Conv2D(filters, params.get("kernel_size", 3), padding="same", use_bias=not batch_norm)(x)
-        if batch_norm:
-            # Keras's momentum of 0.99 needs hundreds of steps to validate well; a pruner looks after one epoch.
-            x = layers.BatchNormalization(momentum=0.9)(x)
-        x = layers.Activation(activation)(x)
+        for _ in range(params.get("convs_per_block", 1)):
+            # A bias before batch normalization is subtracted again.
+            x = layers.Conv2D(filters, params.get("kernel_size", 3), padding="same", use_bias=not batch_norm)(x)
+            if batch_norm:
+                # Keras's momentum of 0.99 needs hundreds of steps to validate well; a pruner looks after two epochs.
+                x = layers.BatchNormalization(momentum=0.9)(x)
+            x = layers.Activation(activation)(x)
         x = pools[pooling](2)(x)
         x = layers.Dropout(dropout)(x)
     x = layers.Flatten()(x)
