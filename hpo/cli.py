@@ -320,7 +320,7 @@ def data_show(
 def _definition(study: str, url: Any) -> Any:
     """The definition that ``study`` names: one in a file, else one that the storage has under that name."""
     from hpo import catalog, stored_study
-    from hpo.errors import StorageError, StudyError
+    from hpo.errors import StorageError, StudyChanged, StudyError
     from hpo.storage import open_storage
 
     try:
@@ -328,6 +328,8 @@ def _definition(study: str, url: Any) -> Any:
     except StudyError as unknown:
         try:
             return stored_study.stored_definition(stored_study.load(open_storage(url, write=False), study))
+        except StudyChanged:
+            raise
         except (StudyError, StorageError):
             raise unknown from None
 

@@ -138,7 +138,7 @@ def _choose(gpus: str, visible: list[str]) -> list[str]:
     chosen = list(dict.fromkeys(int(index) for index in gpus.split(",")))
     if missing := [index for index in chosen if index >= len(visible)]:
         raise DeviceError(
-            f"--gpus names GPU {missing[0]}, but this machine has {len(visible)}. "
+            f"--gpus names GPU {missing[0]}, but there are {len(visible)} to be used here. "
             "Use --gpus all, or --gpus none for the CPU."
         )
     return [visible[index] for index in chosen]

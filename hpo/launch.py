@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from hpo import stored_study
 from hpo.claims import budget_of, give_back_of_worker, was_given_back, worker_name
 from hpo.devices import Slot
-from hpo.errors import HpoError, Interrupted, TooManyFailures, UsageError
+from hpo.errors import HpoError, Interrupted, StorageError, TooManyFailures, UsageError
 from hpo.results import StudyStatus, status
 from hpo.run_dir import RunDir
 from hpo.storage import open_storage
@@ -62,10 +62,10 @@ def launch(
         TooManyFailures: trials fail one after another.
         Interrupted: SIGINT or SIGTERM; running trials were given back.
     """
-    # Fails early where there is no data, and fills the cache that the workers share.
+    definition = _resumed(definition, url)
+    # Before anything is written: fails where there is no data, and fills the cache that the workers share.
     definition.load_dataset(run_dir)
     storage = open_storage(url, write=True)
-    definition = stored_study.resumed(storage, definition)
     study, is_new = stored_study.create_or_resume(storage, definition, run_dir, amend=amend)
     before = status(study)
     if before.finished >= before.budget:
@@ -193,6 +193,14 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _resumed(definition: StudyDefinition, url: URL) -> StudyDefinition:
+    """``definition`` as its earlier launches left it, if there were any."""
+    try:
+        return stored_study.resumed(open_storage(url, write=False), definition)
+    except StorageError:  # there is none yet, or what is wrong with it shows when it is opened to write
+        return definition
 
 
 def _stop_at_failures(study: optuna.Study, most: int) -> None:

@@ -149,7 +149,7 @@ class Objective:
         training.start_fresh(trial.seed, precision)
         model = build(definition, trial.params, dataset)
         settings = training.FitSettings(
-            epochs=trial.params.get("epochs", definition.budget.max_epochs),
+            epochs=min(trial.params.get("epochs", definition.budget.max_epochs), definition.budget.max_epochs),
             batch_size=trial.params.get("batch_size", DEFAULT_BATCH_SIZE),
             metric=definition.metric,
             direction=definition.direction,

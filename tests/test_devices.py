@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from hpo import devices
-from hpo.devices import Slot, count_gpus, slots, usable_cores
+from hpo.devices import Slot, slots, usable_cores, visible_gpus
 from hpo.errors import DeviceError
+
+# Of the GPUs of a machine, in the order of their indices.
+UUIDS = ("GPU-8d5c3c9e-0a55-4bd1-9d77-6f1f2a3b4c5d", "GPU-1f0e9d8c-7b6a-5948-3726-15f4e3d2c1b0")
 
 Machine = Callable[[Sequence[tuple[int, int]]], "_Driver"]
 
@@ -38,7 +41,11 @@ class _Driver:
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Any:
         assert self.open
+        assert isinstance(index, int)
         return self._capabilities[index]
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Any:
+        return self.nvmlDeviceGetHandleByIndex(UUIDS.index(uuid))
 
     def nvmlDeviceGetCudaComputeCapability(self, handle: Any) -> Any:
         return handle
@@ -52,14 +59,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     def with_gpus(capabilities: Sequence[tuple[int, int]]) -> _Driver:
         drivers.append(_Driver(capabilities))
         monkeypatch.setitem(sys.modules, "pynvml", drivers[-1])
-        count_gpus.cache_clear()
         return drivers[-1]
 
     for variable in ("HPO_DEVICE", "HPO_THREADS", "XLA_FLAGS", "KERAS_BACKEND", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(variable, raising=False)
     with_gpus([])
     yield with_gpus
-    count_gpus.cache_clear()
     assert [driver.open for driver in drivers] == [0] * len(drivers)
 
 
@@ -86,6 +91,17 @@ def test_without_gpus_the_cores_are_shared(gpus: str) -> None:
     assert slots(workers=cores + 1, gpus=gpus, workers_per_gpu=3) == [Slot(threads=1)] * (cores + 1)
 
 
+def test_more_workers_than_the_cores_can_carry_is_an_error() -> None:
+    """Sixteen may share a core where they wait for something else; more is a typing error."""
+    most = 16 * usable_cores()
+    assert len(slots(workers=most, gpus="none", workers_per_gpu=1)) == most
+    message = (
+        rf"{most + 1} workers are too many for {usable_cores()} core\(s\)\. Use --workers auto, or at most {most}\."
+    )
+    with pytest.raises(DeviceError, match=message):
+        slots(workers=most + 1, gpus="none", workers_per_gpu=1)
+
+
 def test_without_a_number_as_many_workers_as_the_machine_carries() -> None:
     """Not more than cores, fewer where the memory is short, one at least."""
     chosen = slots(workers=None, gpus="none", workers_per_gpu=1)
@@ -103,18 +119,18 @@ def test_only_the_cores_that_this_process_may_use_count() -> None:
 @pytest.mark.parametrize(
     ("gpus", "workers", "workers_per_gpu", "places"),
     [
-        pytest.param("all", None, 1, [0, 1, 2], id="all"),
-        pytest.param("1", None, 1, [1], id="one"),
-        pytest.param("2,0", None, 1, [2, 0], id="in-the-order-given"),
-        pytest.param("1,1", None, 1, [1], id="named-twice"),
-        pytest.param("all", 2, 1, [0, 1], id="fewer-workers-than-gpus"),
-        pytest.param("0,2", None, 2, [0, 2, 0, 2], id="two-on-each"),
-        pytest.param("all", 4, 2, [0, 1, 2, 0], id="spread-before-shared"),
+        pytest.param("all", None, 1, ["0", "1", "2"], id="all"),
+        pytest.param("1", None, 1, ["1"], id="one"),
+        pytest.param("2,0", None, 1, ["2", "0"], id="in-the-order-given"),
+        pytest.param("1,1", None, 1, ["1"], id="named-twice"),
+        pytest.param("all", 2, 1, ["0", "1"], id="fewer-workers-than-gpus"),
+        pytest.param("0,2", None, 2, ["0", "2", "0", "2"], id="two-on-each"),
+        pytest.param("all", 4, 2, ["0", "1", "2", "0"], id="spread-before-shared"),
         pytest.param("none", 2, 2, [None, None], id="none"),
     ],
 )
 def test_workers_are_placed_on_gpus(
-    gpus: str, workers: int | None, workers_per_gpu: int, places: list[int | None], machine: Machine
+    gpus: str, workers: int | None, workers_per_gpu: int, places: list[str | None], machine: Machine
 ) -> None:
     """One for each GPU unless asked otherwise; the processor's cores are shared among them."""
     machine([AMPERE] * 3)
@@ -137,7 +153,7 @@ def test_gpus_that_are_no_list_are_refused(gpus: str, machine: Machine) -> None:
 def test_more_gpus_than_there_are_is_an_error(there: int, gpus: str, missing: int, machine: Machine) -> None:
     """An index counts from 0; a GPU that was asked for is never replaced by the processor."""
     machine([AMPERE] * there)
-    with pytest.raises(DeviceError, match=rf"GPU {missing}, but this machine has {there}\. Use .* --gpus none for"):
+    with pytest.raises(DeviceError, match=rf"GPU {missing}, but there are { to be used herethere}\. Use .* --gpus none for"):
         slots(workers=None, gpus=gpus, workers_per_gpu=1)
 
 
@@ -149,15 +165,48 @@ def test_more_workers_than_fit_on_the_gpus_is_an_error(machine: Machine) -> None
         slots(workers=5, gpus="all", workers_per_gpu=2)
 
 
-@pytest.mark.xfail(reason="devices.slots: CUDA_VISIBLE_DEVICES of the launcher is overwritten, not respected")
-@pytest.mark.parametrize(("visible", "places"), [("1", [1]), ("", [None])], ids=["one-of-two", "none-of-two"])
-def test_gpus_hidden_from_the_launcher_stay_hidden(
-    visible: str, places: list[int | None], machine: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("allowed", "visible"),
+    [
+        pytest.param(None, ["0", "1"], id="all"),
+        pytest.param("1", ["1"], id="one"),
+        pytest.param("1,0", ["1", "0"], id="in-another-order"),
+        pytest.param("0, 1", ["0", "1"], id="with-a-space"),
+        pytest.param(UUIDS[1], [UUIDS[1]], id="by-uuid"),
+        pytest.param("MIG-5f2a", ["MIG-5f2a"], id="part-of-one"),
+        pytest.param("", [], id="none"),
+        pytest.param("-1", [], id="minus-one"),
+        pytest.param("0,-1,1", ["0"], id="minus-one-hides-the-rest"),
+        pytest.param("1,2,0", ["1"], id="one-that-is-not-there-hides-the-rest"),
+        pytest.param("NoDevFiles", [], id="as-slurm-says-none"),
+    ],
+)
+def test_gpus_hidden_from_this_process_stay_hidden(
+    allowed: str | None, visible: list[str], machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a shared machine the variable says whose GPUs they are."""
+    """On a shared machine CUDA_VISIBLE_DEVICES says whose GPUs they are; it is read as CUDA reads it."""
     machine([AMPERE] * 2)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [slot.gpu for slot in slots(workers=len(places), gpus="all", workers_per_gpu=1)] == places
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert visible_gpus() == visible
+    chosen = slots(workers=None, gpus="all", workers_per_gpu=1)
+    assert [slot.gpu for slot in chosen if slot.gpu is not None] == visible
+    assert len({slot.device for slot in chosen}) == max(1, len(visible))
+
+
+def test_without_a_driver_no_gpu_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a variable says that was set for another machine."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert visible_gpus() == []
+
+
+def test_gpus_are_chosen_among_those_that_are_visible(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Index 0 is the first that this process may use, as it is to every framework."""
+    machine([AMPERE] * 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    assert [slot.gpu for slot in slots(workers=None, gpus="1,0", workers_per_gpu=1)] == ["1", "3"]
+    with pytest.raises(DeviceError, match=r"--gpus names GPU 2, but there are 2 to be used here\."):
+        slots(workers=None, gpus="2", workers_per_gpu=1)
 
 
 def test_a_worker_on_the_processor_sees_no_gpu() -> None:
@@ -178,9 +227,10 @@ def test_a_worker_with_one_core_computes_in_one_thread() -> None:
 
 
 def test_a_worker_on_a_gpu_sees_only_its_own() -> None:
-    """By the number that the driver gives it, with no memory taken before it is needed."""
-    environment = Slot(threads=4, gpu=2).environment()
+    """By the name that the driver gives it, with no memory taken before it is needed."""
+    environment = Slot(threads=4, gpu="2").environment()
     assert environment["CUDA_VISIBLE_DEVICES"] == "2"
+    assert Slot(threads=4, gpu=UUIDS[0]).environment()["CUDA_VISIBLE_DEVICES"] == UUIDS[0]
     assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
@@ -199,7 +249,11 @@ def test_what_the_user_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["XLA_FLAGS"] == "--xla_dump_to=here --xla_cpu_multi_thread_eigen=false"
 
 
-@pytest.mark.parametrize("slot", [Slot(threads=2), Slot(threads=8, gpu=0), Slot(threads=1, gpu=11)], ids=str)
+@pytest.mark.parametrize(
+    "slot",
+    [Slot(threads=2), Slot(threads=8, gpu="0"), Slot(threads=1, gpu="11"), Slot(threads=1, gpu=UUIDS[0])],
+    ids=str,
+)
 def test_a_worker_finds_its_slot_in_its_environment(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     """The launcher's and the worker's idea of it are one."""
     for name, value in slot.environment().items():
@@ -211,11 +265,11 @@ def test_a_worker_without_a_launcher_takes_the_first_gpu_or_all_cores(machine: M
     """As somebody who joins from another shell expects."""
     assert Slot.from_environment() == Slot(threads=usable_cores())
     machine([AMPERE] * 2)
-    assert Slot.from_environment() == Slot(threads=usable_cores(), gpu=0)
+    assert Slot.from_environment() == Slot(threads=usable_cores(), gpu="0")
 
 
 @pytest.mark.parametrize(
-    ("slot", "name"), [(Slot(threads=2), "cpu"), (Slot(threads=2, gpu=3), "gpu:3")], ids=["cpu", "gpu"]
+    ("slot", "name"), [(Slot(threads=2), "cpu"), (Slot(threads=2, gpu="3"), "gpu:3")], ids=["cpu", "gpu"]
 )
 def test_a_device_has_a_name(slot: Slot, name: str) -> None:
     """Under which trials record it."""
@@ -233,7 +287,7 @@ def test_a_device_has_a_name(slot: Slot, name: str) -> None:
 def test_precision_follows_the_gpu_of_the_slot(capability: tuple[int, int], precision: str, machine: Machine) -> None:
     """bfloat16 where the hardware multiplies it, from Ampere on; another GPU beside it does not matter."""
     machine([TURING if precision == "mixed_bfloat16" else AMPERE, capability])
-    assert Slot(threads=1, gpu=1).precision == precision
+    assert Slot(threads=1, gpu="1").precision == Slot(threads=1, gpu=UUIDS[1]).precision == precision
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ import psutil
 import pytest
 from conftest import Hpo
 
+from hpo import stored_study
+from hpo.errors import StorageError, StudyError
+from hpo.run_dir import RunDir
+from hpo.storage import backend_of, open_storage, resolve_url
+
 SLOW = """
 import os, time
 from optuna.distributions import FloatDistribution
@@ -83,16 +88,17 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def _trials(tmp_path: Path, name: str) -> list[optuna.trial.FrozenTrial]:
-    database = tmp_path / "runs" / "hpo.db"
-    if not database.exists():
-        return []
-    storage = optuna.storages.RDBStorage(f"sqlite:///{database}", skip_compatibility_check=True)
+    run_dir = RunDir(tmp_path / "runs")
     try:
-        return optuna.load_study(study_name=name, storage=storage).trials
-    except KeyError:
+        storage = open_storage(resolve_url(f"sqlite:///{run_dir.database}", run_dir), write=False)
+    except StorageError:
+        return []  # not made yet
+    try:
+        return stored_study.load(storage, name).trials
+    except StudyError:
         return []
     finally:
-        storage.engine.dispose()
+        backend_of(storage).engine.dispose()
 
 
 def _running(tmp_path: Path, name: str) -> int:

@@ -16,8 +16,6 @@ PATHS = {"RunDir.study", "RunDir.definition", "RunDir.environment", "RunDir.work
 # Documented once, in the protocol that a data set's origin implements.
 OF_A_PROTOCOL = {"Digits.cache_key", "Digits.read", "IdxSource.cache_key"}
 
-MISSING = {"claims.py": "was_given_back", "results.py": "TrialRecord.as_json, StudyStatus.as_json"}
-
 
 def _undocumented(node: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[str]:
     """The public functions, classes and methods in ``node`` without a docstring; properties read like fields."""
@@ -31,14 +29,7 @@ def _undocumented(node: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator
             yield from _undocumented(child, f"{prefix}{child.name}.")
 
 
-def _files() -> Iterator[object]:
-    for path in FILES:
-        name = str(path.relative_to(ROOT))
-        marks = [pytest.mark.xfail(reason=f"without docstring: {MISSING[name]}")] if name in MISSING else []
-        yield pytest.param(path, id=name, marks=marks)
-
-
-@pytest.mark.parametrize("path", list(_files()))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_public_names_have_docstrings(path: Path) -> None:
     """Every module, function, class and method that does not start with an underscore."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -52,6 +52,14 @@ def _layers(model: Any, kind: str) -> list[Any]:
             2 * 4 + 2 * 8,  # the mean and the variance of each filter
             id="two-blocks-with-batch-norm",
         ),
+        pytest.param(
+            {"filters": 4, "blocks": 1, "convs_per_block": 2, "dense_units": 8},
+            _dataset(side=8),
+            # the second convolution reads the 4 filters of the first, before the pooling
+            (3 * 3 * 1 * 4 + 4) + (3 * 3 * 4 * 4 + 4) + (4 * 4 * 4 * 8 + 8) + (8 * 10 + 10),
+            0,
+            id="two-convolutions",
+        ),
     ],
 )
 def test_parameters_are_as_counted_by_hand(
@@ -67,8 +75,8 @@ def test_defaults_are_those_of_the_docstring(keras: Any) -> None:
     """A space may leave every parameter out."""
     model = build_cnn({}, _dataset())
     documented = {
-        "filters": 32, "blocks": 2, "kernel_size": 3, "dense_units": 128, "dropout": 0, "batch_norm": False,
-        "pooling": "max", "activation": "relu", "optimizer": "adam",
+        "filters": 32, "blocks": 2, "convs_per_block": 1, "kernel_size": 3, "dense_units": 128, "dropout": 0,
+        "batch_norm": False, "pooling": "max", "activation": "relu", "optimizer": "adam",
     }  # fmt: skip
     assert _shape_of(model) == _shape_of(build_cnn(documented, _dataset()))
     assert [layer.filters for layer in _layers(model, "Conv2D")] == [32, 64]
@@ -106,12 +114,15 @@ def test_probabilities_are_float32_in_half_precision(keras: Any) -> None:
     assert np.asarray(model(dataset.train.images)).dtype == np.float32
 
 
+@pytest.mark.parametrize("convolutions", [1, 2])
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_batch_norm_is_there_only_if_asked_for(keras: Any, *, batch_norm: bool) -> None:
+def test_batch_norm_is_there_only_if_asked_for(keras: Any, *, batch_norm: bool, convolutions: int) -> None:
     """Between each convolution and its activation; the convolution then has no bias, which would cancel out."""
-    model = build_cnn({"filters": 4, "blocks": 3, "dense_units": 8, "batch_norm": batch_norm}, _dataset())
+    params = {"filters": 4, "blocks": 3, "convs_per_block": convolutions, "dense_units": 8, "batch_norm": batch_norm}
+    model = build_cnn(params, _dataset())
     kinds = [type(layer).__name__ for layer in model.layers]
-    block = ["Conv2D", *(["BatchNormalization"] if batch_norm else []), "Activation", "MaxPooling2D", "Dropout"]
+    convolution = ["Conv2D", *(["BatchNormalization"] if batch_norm else []), "Activation"]
+    block = [*convolution * convolutions, "MaxPooling2D", "Dropout"]
     assert kinds == ["InputLayer", "Rescaling", *block * 3, "Flatten", "Dense", "Dropout", "Dense"]
     assert {layer.use_bias for layer in _layers(model, "Conv2D")} == {not batch_norm}
 
@@ -163,18 +174,8 @@ def test_every_pair_takes_a_step(pair: str, keras: Any) -> None:
         pytest.param({"activation_optimizer": "relu+adamm"}, "optimizer .*adamm", id="pair-with-a-bad-optimizer"),
         pytest.param({"blocks": 4}, "output size would be zero or negative", id="more-poolings-than-pixels"),
         pytest.param({"dropout": 1.5}, "between 0 and 1", id="dropout-of-more-than-all"),
-        pytest.param(
-            {"pooling": "median"},
-            "median",
-            id="pooling",
-            marks=pytest.mark.xfail(reason="build_cnn: a KeyError, recorded as a bug", raises=KeyError),
-        ),
-        pytest.param(
-            {"activation_optimizer": "relu"},
-            "relu",
-            id="pair-of-one",
-            marks=pytest.mark.xfail(reason="build_optimizer: an IndexError, recorded as a bug", raises=IndexError),
-        ),
+        pytest.param({"pooling": "median"}, "pooling must be max or average, but got 'median'", id="pooling"),
+        pytest.param({"activation_optimizer": "relu"}, r"must be like relu\+adam, but got 'relu'", id="pair-of-one"),
     ],
 )
 def test_what_gives_no_model_is_an_error_of_the_value(params: dict[str, Any], message: str, keras: Any) -> None:
