@@ -390,9 +390,18 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     from rich.table import Table
 
     rows = list(rows)
-    table: Table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, value in (rows[0] if rows else {}).items():
-        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left")
+    first = rows[0] if rows else {}
+    last = next(reversed(first), None)
+    # A last column of text takes the room there is and is cut there; all others are shown whole.
+    long = last if last is not None and isinstance(first[last], str) else None
+    table: Table = Table(box=None, pad_edge=False, header_style="bold", expand=long is not None)
+    for name, value in first.items():
+        table.add_column(
+            name.replace("_", " "),
+            justify="right" if isinstance(value, int | float) else "left",
+            no_wrap=True,
+            ratio=1 if name == long else None,
+        )
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     Console().print(table if rows else "none")

@@ -1,6 +1,7 @@
 """A launch as it runs: a live table in a terminal, timestamped lines elsewhere."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +14,8 @@ from rich.text import Text
 from hpo.results import StudyStatus
 
 Show = Callable[[StudyStatus], None]
+
+_QUIET_SECONDS = 60
 
 
 @contextmanager
@@ -27,16 +30,17 @@ def progress(metric: str) -> Iterator[Show]:
 
 
 class _Lines:
-    """Prints a line for each change worth one: a trial that ended, a better best."""
+    """Prints a line when trials have ended, and one a minute in between."""
 
     def __init__(self, metric: str) -> None:
         self._metric = metric
         self._finished = -1
+        self._printed = 0.0
 
     def __call__(self, status: StudyStatus) -> None:
-        if status.finished == self._finished:
+        if status.finished == self._finished and time.monotonic() < self._printed + _QUIET_SECONDS:
             return
-        self._finished = status.finished
+        self._finished, self._printed = status.finished, time.monotonic()
         print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {summary(status, self._metric)}", file=sys.stdout, flush=True)
 
 
