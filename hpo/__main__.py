@@ -37,7 +37,7 @@ def _hide_password() -> None:
         url = url if separator else "".join(sys.argv[last : last + 1])
         if "@" in url and ":" in url.partition("://")[2].rpartition("@")[0]:
             rest = [*sys.argv[1:position], *sys.argv[last + 1 :]]
-            os.execve(sys.executable, [sys.executable, "-m", "hpo", *rest], {**os.environ, "HPO_STORAGE": url})
+            os.execve(sys.executable, [sys.executable, "-P", "-m", "hpo", *rest], {**os.environ, "HPO_STORAGE": url})
 
 
 if __name__ == "__main__":

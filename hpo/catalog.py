@@ -81,9 +81,10 @@ def _find(name: str) -> StudyDefinition:
 
 def _folders() -> list[Path]:
     package = Path(__file__).parent
-    # In a checkout the studies stand beside the package; a wheel carries them inside it.
-    shipped = [package / "studies", package.parent / "studies"]
-    folders = [Path("studies"), *shipped]
+    folders = [Path("studies"), package / "studies"]
+    if (package.parent / "pyproject.toml").is_file():
+        # In a checkout the studies stand beside the package; a wheel carries them inside it.
+        folders.append(package.parent / "studies")
     return list({folder.resolve(): folder for folder in folders if folder.is_dir()}.values())
 
 

@@ -1,7 +1,6 @@
 """Claiming trials: exactly as many as the budget has, each by one worker, whoever joins, dies or comes back."""
 
 import contextlib
-import hashlib
 import os
 import socket
 import threading
@@ -12,17 +11,17 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from optuna.samplers import BaseSampler
-from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.seeds import derive_seed, reseed
 from hpo.space import Params
 from hpo.storage import BEAT, backend_of, finish_trial, first_line, silent_trial_ids, study_lock
+from hpo.stored_study import budget_of
 from hpo.study import StudyDefinition
 
-# Why a trial ended without a result through no fault of its own: its configuration runs again.
-GIVEN_BACK = ("lost_worker", "interrupted")
+# A configuration that has killed so many workers is not tried on another.
+MOST_ATTEMPTS = 4
 
 
 def worker_name(pid: int | None = None) -> str:
@@ -38,6 +37,7 @@ class Claim:
         trial: Optuna's trial; asking it for a value samples or gives what is fixed.
         seed: of this trial's weights and batches; a configuration that runs again keeps it.
         attempt: 1, or more where the configuration was lost with a worker before.
+        is_warm_start: whether the study lists it among its warm starts.
     """
 
     trial: optuna.Trial
@@ -117,8 +117,8 @@ class Claims:
         if waiting is not None:
             # Somebody enqueued it with Optuna or in the dashboard.
             claim = self._signed(self._new_configuration(waiting.number))
-            storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
             storage.set_trial_user_attr(waiting._trial_id, "claim", claim)
+            storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
             return waiting._trial_id, claim
         configuration, fixed = self._choose(trials)
         claim = self._signed(configuration)
@@ -156,9 +156,18 @@ class Claims:
 
 
 def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:
-    """End a running trial without a result, so that its configuration runs again; not if it has ended."""
+    """End a running trial without a result, so that its configuration runs again; not if it has ended.
+
+    Args:
+        reason: "interrupted", or "lost_worker"; a configuration that has lost ``MOST_ATTEMPTS`` workers counts as
+            failed instead of running again.
+    """
+    attempt = study._storage.get_trial(trial_id).user_attrs.get("claim", {}).get("attempt", 1)
+    records: dict[str, Any] = {"stop_reason": reason, "given_back": True}
+    if reason == "lost_worker" and attempt >= MOST_ATTEMPTS:
+        records = {"stop_reason": reason, "failure": f"{attempt} workers died while they ran this configuration"}
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # its worker told a result after all
-        finish_trial(study._storage, trial_id, TrialState.FAIL, None, {"stop_reason": reason})
+        finish_trial(study._storage, trial_id, TrialState.FAIL, None, records)
 
 
 def give_back_of_worker(study: optuna.Study, worker: str, reason: str) -> list[int]:
@@ -170,33 +179,9 @@ def give_back_of_worker(study: optuna.Study, worker: str, reason: str) -> list[i
     return [trial.number for trial in held]
 
 
-def budget_of(study: optuna.Study) -> int:
-    """The study's budget: trials in all, as the storage says now (a later launch may raise it)."""
-    trials: int = study.user_attrs["budget"]
-    return trials
-
-
 def was_given_back(trial: FrozenTrial) -> bool:
     """Whether the trial ended without a result through no fault of its own, so that it does not count."""
-    return trial.state == TrialState.FAIL and trial.user_attrs.get("stop_reason") in GIVEN_BACK
-
-
-def derive_seed(seed: int, purpose: str, number: int) -> int:
-    """A seed (31 bits) for one purpose of one trial, the same on every machine and in every process."""
-    digest = hashlib.sha256(f"{seed} {purpose} {number}".encode()).digest()
-    return int.from_bytes(digest[:4]) >> 1
-
-
-def reseed(sampler: BaseSampler, seed: int) -> None:
-    """Restart every random stream inside ``sampler`` from ``seed``.
-
-    Optuna's own ``reseed_rng`` takes entropy from the system: no search would be repeatable.
-    """
-    for value in vars(sampler).values():
-        if isinstance(value, LazyRandomState):
-            value.rng.seed(seed)
-        elif isinstance(value, BaseSampler):
-            reseed(value, seed)
+    return trial.state == TrialState.FAIL and trial.user_attrs.get("given_back", False) is True
 
 
 def _counts(trial: FrozenTrial) -> bool:

@@ -1,16 +1,19 @@
 """The command line: one function a command, its docstring the help, its imports inside so that --help is instant."""
 
-import csv
-import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.listing import print_csv, print_json, print_table, short
+
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import BaseStorage
+    from sqlalchemy.engine import URL
+
+    from hpo.study import StudyDefinition
 
 app = typer.Typer(
     name="hpo",
@@ -67,11 +70,12 @@ def launch(
         for parameter, value in status.best.params.items():
             print(f"  {parameter} = {value:.6g}" if isinstance(value, float) else f"  {parameter} = {value}")
         print(f"Search time: {duration(status.seconds)}")
+    elsewhere = f" --storage {storage}" if storage else ""
     print("Next:")
     if definition.objective is None:
-        print(f"  hpo export --study {status.name} --output best.h5")
-    print(f"  hpo trials --study {status.name}")
-    print("  hpo dashboard")
+        print(f"  hpo export --study {status.name} --output best.h5{elsewhere}")
+    print(f"  hpo trials --study {status.name}{elsewhere}")
+    print(f"  hpo dashboard{elsewhere}")
 
 
 @app.command()
@@ -118,9 +122,9 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
         for name in sorted(known.keys() | stored.keys())
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _print_table(rows)
+        print_table(rows)
 
 
 @app.command()
@@ -131,11 +135,11 @@ def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> No
 
     now = results.status(_stored(study, storage))
     if as_json:
-        _print_json(now.as_json())
+        print_json(now.as_json())
         return
     print(f"{now.name}: {summary(now, 'value')}")
     if now.workers:
-        _print_table(now.workers)
+        print_table(now.workers)
 
 
 @app.command()
@@ -153,13 +157,13 @@ def trials(
         raise UsageError(f"--format must be table or csv, but got {output_format!r}.")
     rows = results.trials(_stored(study, storage))
     if as_json:
-        _print_json([row.as_json() for row in rows])
+        print_json([row.as_json() for row in rows])
         return
     if output_format == "csv":
-        _print_csv([row.as_json() for row in rows])
+        print_csv([row.as_json() for row in rows])
         return
     columns = ("number", "state", "value", "epochs", "best_epoch", "seconds", "stop_reason")
-    _print_table([{**{name: getattr(row, name) for name in columns}, "params": _short(row.params)} for row in rows])
+    print_table([{**{name: getattr(row, name) for name in columns}, "params": short(row.params)} for row in rows])
 
 
 @app.command()
@@ -169,7 +173,7 @@ def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None
 
     row = results.best(_stored(study, storage))
     if as_json:
-        _print_json(row.as_json())
+        print_json(row.as_json())
         return
     print(f"Trial {row.number}: value {row.value:.4f}")
     for name, value in row.params.items():
@@ -200,7 +204,7 @@ def export(
         exported = run(stored, RunDir.from_environment(), output, number=trial, retrain=not no_retrain, announce=say)
     card = exported.card
     if as_json:
-        _print_json(card)
+        print_json(card)
         return
     metrics = card["metrics"]
     print(f"Trial {card['trial']} of {card['study']}, weights {card['weights']}, {card['epochs']} epochs.")
@@ -227,7 +231,7 @@ def evaluate(
     with silenced():
         measured = evaluate_file(model, run_dir=RunDir.from_environment(), dataset=dataset)
     if as_json:
-        _print_json(measured.as_json())
+        print_json(measured.as_json())
         return
     from rich.console import Console
 
@@ -254,7 +258,7 @@ def predict(
     with silenced():
         predictions = predict_files(model, images, invert=invert)
     if as_json:
-        _print_json([prediction.as_json() for prediction in predictions])
+        print_json([prediction.as_json() for prediction in predictions])
         return
     for prediction in predictions:
         print(f"{prediction.path}: {prediction.class_name} ({prediction.probability:.1%})")
@@ -317,7 +321,7 @@ def data_show(
     )
 
 
-def _definition(study: str, url: Any) -> Any:
+def _definition(study: str, url: "URL") -> "StudyDefinition":
     """The definition that ``study`` names: one in a file, else one that the storage has under that name."""
     from hpo import catalog, stored_study
     from hpo.errors import StorageError, StudyChanged, StudyError
@@ -342,7 +346,7 @@ def _stored(study: str, storage: str | None) -> "optuna.Study":
     return stored_study.load(open_storage(resolve_url(storage, RunDir.from_environment()), write=False), study)
 
 
-def _reader(storage: str | None) -> Any:
+def _reader(storage: str | None) -> "BaseStorage | None":
     """The storage to read; None where the default one has not been made yet."""
     import os
 
@@ -363,55 +367,3 @@ def _count(workers: str) -> int | None:
     if not workers.isdecimal() or int(workers) < 1:
         raise UsageError(f"--workers must be auto or a whole number of at least 1, but got {workers!r}.")
     return int(workers)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _print_csv(rows: list[dict[str, Any]]) -> None:
-    """One column for each value, each parameter one of its own; no curves."""
-    parameters = sorted({name for row in rows for name in row["params"]})
-    columns = [name for name in (rows[0] if rows else {}) if name not in ("params", "history")]
-    writer = csv.writer(sys.stdout)
-    writer.writerow([*columns, *(f"params.{name}" for name in parameters)])
-    for row in rows:
-        values = [*(row[name] for name in columns), *(row["params"].get(name) for name in parameters)]
-        writer.writerow([_no_formula(value) for value in values])
-
-
-def _no_formula(value: Any) -> Any:
-    """Text that a spreadsheet would calculate, with the mark that makes it text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def _print_table(rows: Iterable[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    rows = list(rows)
-    first = rows[0] if rows else {}
-    last = next(reversed(first), None)
-    # A last column of text takes the room there is and is cut there; all others are shown whole.
-    long = last if last is not None and isinstance(first[last], str) else None
-    table: Table = Table(box=None, pad_edge=False, header_style="bold", expand=long is not None)
-    for name, value in first.items():
-        table.add_column(
-            name.replace("_", " "),
-            justify="right" if isinstance(value, int | float) else "left",
-            no_wrap=True,
-            ratio=1 if name == long else None,
-        )
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    Console().print(table if rows else "none")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _short(params: dict[str, Any]) -> str:
-    return " ".join(f"{name}={_cell(value)}" for name, value in params.items())

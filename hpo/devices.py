@@ -13,6 +13,7 @@ from hpo.errors import DeviceError
 
 # A worker with TensorFlow and a stock CNN holds about this much.
 _WORKER_BYTES = 1_500_000_000
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time a period, or max
 _MOST_WORKERS_PER_CORE = 16  # objectives that wait for something else may share a core; more is a typing error
 
 
@@ -59,9 +60,8 @@ class Slot:
         }
         if self.gpu is None:
             variables["JAX_PLATFORMS"] = "cpu"
-            variables["XLA_FLAGS"] = " ".join(
-                [os.environ.get("XLA_FLAGS", ""), f"--xla_cpu_multi_thread_eigen={str(self.threads > 1).lower()}"]
-            ).strip()
+            if self.threads == 1 and "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
+                variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
         return variables
 
     @property
@@ -73,7 +73,9 @@ class Slot:
         """
         if self.gpu is not None:
             return "mixed_bfloat16" if _compute_capability(self.gpu) >= (8, 0) else "float32"
-        return "mixed_bfloat16" if "avx512_bf16" in _cpu_flags() else "float32"
+        # Measured for TensorFlow's oneDNN; other backends compute on the CPU by other means.
+        of_tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+        return "mixed_bfloat16" if of_tensorflow and "avx512_bf16" in _cpu_flags() else "float32"
 
 
 def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]:
@@ -108,8 +110,13 @@ def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]
 
 
 def usable_cores() -> int:
-    """The processors this process may use, which a container or a scheduler can limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The processors this process may use, which a scheduler or a container can limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _CPU_QUOTA.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def visible_gpus() -> list[str]:

@@ -1,7 +1,6 @@
 """The winner of a study as files: retrained, measured once on the test split, saved, and proven to load."""
 
 import json
-import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpo import datasets, model_file, results, stored_study
 from hpo.datasets import Dataset, Split
-from hpo.errors import HpoError, StudyError, UsageError
+from hpo.errors import HpoError, StudyError, TrialFailure, UsageError
 from hpo.evaluate import evaluate
 from hpo.objective import DEFAULT_BATCH_SIZE, WEIGHTS_FILE, build
 from hpo.results import TrialRecord
@@ -38,8 +37,6 @@ import keras, numpy
 model = keras.models.load_model(sys.argv[1], compile=False)
 numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2]), verbose=0))
 """
-
-_logger = logging.getLogger("hpo")
 
 
 @dataclass(frozen=True)
@@ -132,13 +129,16 @@ def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) 
     from hpo import training
 
     training.start_fresh(row.seed or 0, row.precision or "float32")
-    model = build(definition, row.params, dataset)
-    training.refit(
-        model,
-        dataset.train_and_validation(),
-        learning_rates=row.history["learning_rate"][: row.best_epoch],
-        batch_size=row.params.get("batch_size", DEFAULT_BATCH_SIZE),
-    )
+    try:
+        model = build(definition, row.params, dataset)
+        training.refit(
+            model,
+            dataset.train_and_validation(),
+            learning_rates=row.history["learning_rate"][: row.best_epoch],
+            batch_size=row.params.get("batch_size", DEFAULT_BATCH_SIZE),
+        )
+    except TrialFailure as failure:
+        raise HpoError(f"Trial {row.number} cannot be trained again ({failure.reason}): {failure}.") from failure
     return list(model.get_weights())
 
 
@@ -203,7 +203,6 @@ def _prove(path: Path, images: Any, expected: Any) -> None:
         check=False,
     )
     if answer.returncode != 0:
-        _logger.error("%s", answer.stderr)
         last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
         raise HpoError(
             f"The saved {path.suffix} file does not load in a process without hpo: {last}. Nothing was written."

@@ -15,7 +15,7 @@ import optuna
 from sqlalchemy.engine import URL
 
 from hpo import stored_study
-from hpo.claims import budget_of, give_back_of_worker, was_given_back, worker_name
+from hpo.claims import give_back_of_worker, was_given_back, worker_name
 from hpo.devices import Slot
 from hpo.errors import HpoError, Interrupted, StorageError, TooManyFailures, UsageError
 from hpo.results import StudyStatus, status
@@ -70,26 +70,45 @@ def launch(
     before = status(study)
     if before.finished >= before.budget:
         return Launched(ran=0, status=before)
+    earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     crew = _Crew(study, url, run_dir, slots[: before.budget - before.finished])
-    try:
-        with _signals() as received:
+    with _signals() as received:
+        try:
             crew.start()
-            while crew.is_busy():
+            while crew.tend():
                 show(status(study))
-                _stop_at_failures(study, max_failures)
+                _stop_at_failures(study, earlier, max_failures)
                 if received:
-                    raise Interrupted(received[0], _how_to_continue(definition.name, study))
+                    raise Interrupted(received.pop(0), _how_to_continue(study))
                 time.sleep(_POLL_SECONDS)
-    except UsageError:
-        crew.stop()
-        if is_new and status(study).finished == 0:
-            stored_study.delete(study, run_dir)
-        raise
-    finally:
-        crew.stop()
+        except UsageError:
+            crew.stop(received)
+            now = status(study)
+            if is_new and now.finished == 0 and not now.workers:
+                stored_study.delete(study, run_dir)
+            raise
+        finally:
+            crew.stop(received)
     after = status(study)
     show(after)
     return Launched(ran=after.finished - before.finished, status=after)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where one worker process of this launch runs, and the log it writes from ``log_start`` on."""
+
+    slot: Slot
+    log: Path
+    log_start: int
+
+    def last_error(self) -> str:
+        """The last line that the worker wrote for people, else its last line."""
+        with self.log.open("rb") as stream:
+            stream.seek(self.log_start)
+            lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
+        marked = [line.removeprefix("hpo: ") for line in lines if line.startswith("hpo: ")]
+        return (marked or lines or ["it left no message."])[-1]
 
 
 class _Crew:
@@ -100,51 +119,51 @@ class _Crew:
         self._url = url
         self._run_dir = run_dir
         self._slots = slots
-        self._processes: dict[subprocess.Popen[bytes], tuple[Slot, Path]] = {}
+        self._places: dict[subprocess.Popen[bytes], _Place] = {}
         self._deaths = 0
-        self._finished = 0
+        self._results = 0
 
     def start(self) -> None:
-        for slot in self._slots:
-            self._start(slot)
+        """Start a worker in each slot."""
+        logs = self._run_dir.logs(self._study.study_name)
+        logs.mkdir(parents=True, exist_ok=True)
+        for index, slot in enumerate(self._slots):
+            self._start(slot, logs / f"worker-{slot.device.replace(':', '')}-{index}.log")
 
-    def is_busy(self) -> bool:
-        """Whether any worker still runs; gives back what dead ones held, and replaces them.
+    def tend(self) -> bool:
+        """Give back what dead workers held and replace them; whether any worker is left.
 
         Raises:
             UsageError: a worker found that the study cannot run.
-            HpoError: workers die without finishing a trial.
+            HpoError: workers die without a result in between.
         """
-        for process, (slot, log) in list(self._processes.items()):
+        for process, place in list(self._places.items()):
             if process.poll() is None:
                 continue
-            del self._processes[process]
+            del self._places[process]
             if process.returncode == UsageError.exit_code:
-                raise UsageError(_last_error(log))
+                raise UsageError(place.last_error())
             if process.returncode != 0:
                 give_back_of_worker(self._study, worker_name(process.pid), "lost_worker")
-                self._count_death(process.returncode, log)
-                self._start(slot)
-        return bool(self._processes)
+                self._count_death(process.returncode, place)
+                self._start(place.slot, place.log)
+        return bool(self._places)
 
-    def stop(self) -> None:
-        """End every worker: ask, wait, then kill; and give back what they held. A second signal kills at once."""
-        for process in self._processes:
+    def stop(self, received: list[int]) -> None:
+        """End every worker: ask, wait, then kill, at once where a signal is received; and give back what they held."""
+        for process in self._places:
             process.terminate()
         deadline = time.monotonic() + _GRACE_SECONDS
-        with _signals() as received:
-            while any(process.poll() is None for process in self._processes):
-                if received or time.monotonic() > deadline:
-                    for process in self._processes:
-                        process.kill()
-                time.sleep(0.05)
-        for process in self._processes:
-            process.wait()
+        while any(process.poll() is None for process in self._places):
+            if received or time.monotonic() > deadline:
+                for process in self._places:
+                    process.kill()
+            time.sleep(0.05)
+        for process in self._places:
             give_back_of_worker(self._study, worker_name(process.pid), "interrupted")
-        self._processes.clear()
+        self._places.clear()
 
-    def _start(self, slot: Slot) -> None:
-        name = self._study.study_name
+    def _start(self, slot: Slot, log: Path) -> None:
         environment = {
             **os.environ,
             **slot.environment(),
@@ -152,12 +171,10 @@ class _Crew:
             "HPO_STORAGE": self._url.render_as_string(hide_password=False),
             "HPO_HOME": str(self._run_dir.home),
         }
-        logs = self._run_dir.worker_log(name, "starting").parent
-        logs.mkdir(parents=True, exist_ok=True)
-        log = self._run_dir.worker_log(name, f"{slot.device.replace(':', '')}-{len(self._processes)}")
         with log.open("ab") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-m", "hpo", "worker", "--study", name, "--with-launcher"],
+                # -P: a file of the working folder must not stand in for one of hpo's.
+                [sys.executable, "-P", "-m", "hpo", "worker", "--study", self._study.study_name, "--with-launcher"],
                 env=environment,
                 # The worker reads it to its end, which comes when this process dies, however it dies.
                 stdin=subprocess.PIPE,
@@ -166,17 +183,18 @@ class _Crew:
                 # A Ctrl-C in the terminal comes to us alone; we pass it on.
                 start_new_session=True,
             )
-        self._processes[process] = (slot, log)
+            self._places[process] = _Place(slot, log, stream.tell())
 
-    def _count_death(self, returncode: int, log: Path) -> None:
-        finished = status(self._study).finished
-        self._deaths = 1 if finished > self._finished else self._deaths + 1
-        self._finished = finished
+    def _count_death(self, returncode: int, place: _Place) -> None:
+        states = status(self._study).states
+        results = states.get("COMPLETE", 0) + states.get("PRUNED", 0)
+        self._deaths = 1 if results > self._results else self._deaths + 1
+        self._results = results
         if self._deaths >= _MOST_DEATHS:
             cause = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
             raise HpoError(
-                f"{self._deaths} workers died one after another ({cause}) without finishing a trial: "
-                f"{_last_error(log)} The whole log: {log}"
+                f"{self._deaths} workers died one after another ({cause}) without a result in between: "
+                f"{place.last_error()} The whole log: {place.log}"
             )
 
 
@@ -203,8 +221,10 @@ def _resumed(definition: StudyDefinition, url: URL) -> StudyDefinition:
         return definition
 
 
-def _stop_at_failures(study: optuna.Study, most: int) -> None:
-    ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and not was_given_back(t)]
+def _stop_at_failures(study: optuna.Study, earlier: set[int], most: int) -> None:
+    """Raise ``TooManyFailures`` where the last ``most`` trials, those of earlier launches left out, all failed."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number not in earlier]
+    ended = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
     last = sorted(ended, key=lambda trial: trial.datetime_complete or datetime.max)[-most:]
     if len(last) < most or any(trial.state != optuna.trial.TrialState.FAIL for trial in last):
         return
@@ -215,16 +235,9 @@ def _stop_at_failures(study: optuna.Study, most: int) -> None:
     )
 
 
-def _how_to_continue(name: str, study: optuna.Study) -> str:
+def _how_to_continue(study: optuna.Study) -> str:
     now = status(study)
     return (
-        f"Interrupted with {now.finished} of {budget_of(study)} trials done; running trials were given back. "
-        f"Continue with: hpo launch --study {name}"
+        f"Interrupted with {now.finished} of {now.budget} trials done; running trials were given back. "
+        f"Continue with the same command, or: hpo launch --study {now.name}"
     )
-
-
-def _last_error(log: Path) -> str:
-    """The last line that a worker wrote to its log for people, else its last line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    marked = [line.removeprefix("hpo: ") for line in lines if line.startswith("hpo: ")]
-    return (marked or lines or ["it left no message."])[-1]

@@ -21,7 +21,7 @@ def silenced() -> Iterator[None]:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
-        except HpoError:
+        except (HpoError, KeyboardInterrupt):
             raise
         except BaseException:
             hidden.seek(0)

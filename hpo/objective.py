@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.exceptions import OptunaError
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.claims import Claim
 from hpo.datasets import Dataset
 from hpo.devices import Slot
-from hpo.errors import InvalidModel, NanLoss, StudyError, TrialError, TrialFailure, TrialInterrupted
+from hpo.errors import NanLoss, StudyError, TrialError, TrialFailure, TrialInterrupted
 from hpo.run_dir import RunDir
 from hpo.space import Params
 from hpo.study import StudyDefinition
@@ -52,6 +54,7 @@ class ReportedTrial:
         self.seed = claim.seed
         self.number = claim.number
         self.values: dict[int, float] = {}
+        self.records: dict[str, Any] = {}  # besides what every trial has
         self._trial = claim.trial
         self._is_warm_start = claim.is_warm_start
         self._better = max if direction == "maximize" else min
@@ -63,13 +66,13 @@ class ReportedTrial:
         Raises:
             optuna.TrialPruned: let it pass, the trial then ends with its best value so far.
         """
-        if self.is_to_be_pruned(value, epoch):
+        if self.record(value, epoch):
             raise optuna.TrialPruned
         if self._interrupted():
             raise TrialInterrupted
 
-    def is_to_be_pruned(self, value: float, epoch: int) -> bool:
-        """Record the objective's value at an epoch and ask the pruner."""
+    def record(self, value: float, epoch: int) -> bool:
+        """Record the objective's value at an epoch; whether the pruner says to end the trial."""
         if math.isnan(float(value)):
             raise NanLoss(f"the objective reported {value} at epoch {epoch}")
         self.values[epoch] = float(value)
@@ -113,6 +116,8 @@ class Objective:
 
         Raises:
             StudyError: no trial of this study can run, such as with a metric that the model does not report.
+            TrialInterrupted: this process has been asked to stop.
+            OptunaError, SQLAlchemyError: the storage does not answer.
         """
         trial = ReportedTrial(claim, {}, self._definition.direction, self._interrupted)
         try:
@@ -120,10 +125,8 @@ class Objective:
             return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
         except optuna.TrialPruned:
             return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=_epochs(trial))
-        except TrialInterrupted:
-            return Outcome(state=TrialState.FAIL, value=None, stop_reason="interrupted")
-        except StudyError:
-            raise
+        except (StudyError, TrialInterrupted, OptunaError, SQLAlchemyError):
+            raise  # not this trial's fault: it is given back
         except TrialFailure as failure:
             return self._failed(trial, failure)
         except Exception as error:
@@ -148,6 +151,7 @@ class Objective:
         precision = self._slot.precision if definition.precision == "auto" else definition.precision
         training.start_fresh(trial.seed, precision)
         model = build(definition, trial.params, dataset)
+        trial.records = {"precision": precision, **training.describe(model)}
         settings = training.FitSettings(
             epochs=min(trial.params.get("epochs", definition.budget.max_epochs), definition.budget.max_epochs),
             batch_size=trial.params.get("batch_size", DEFAULT_BATCH_SIZE),
@@ -160,7 +164,7 @@ class Objective:
             model,
             dataset,
             settings,
-            report=lambda epoch, value: trial.is_to_be_pruned(value, epoch),
+            record=trial.record,
             interrupted=self._interrupted,
         )
         pruned = fit.stop_reason == "pruned"
@@ -177,8 +181,7 @@ class Objective:
                 "seconds_to_best": round(fit.seconds_to_best, 3),
                 "images_per_second": round(fit.images_per_second, 1),
                 "history": fit.history,
-                "precision": precision,
-                **training.describe(model),
+                **trial.records,
             },
         )
 
@@ -203,7 +206,7 @@ class Objective:
             state=TrialState.FAIL,
             value=None,
             stop_reason=failure.reason,
-            records={**_epochs(trial), "failure": message},
+            records={**_epochs(trial), **trial.records, "history": failure.history, "failure": message},
         )
 
 
@@ -211,15 +214,20 @@ def build(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
     """The study's model for ``params``, compiled.
 
     Raises:
-        InvalidModel: these parameters give no model.
+        InvalidModel, OutOfMemory: these parameters give no model, or one that is too large.
         TrialError: the study's builder returned something else.
     """
+    from hpo.training import as_failure
+
     assert definition.model is not None
     try:
         model = definition.model(params, dataset)
-    except (ValueError, TypeError) as error:
+    except Exception as error:
+        failure = as_failure(error, trained=False)
+        if failure is None:
+            raise
         _logger.exception("The model cannot be built from %s", params)
-        raise InvalidModel(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise failure from error
     if not getattr(model, "compiled", False):
         raise TrialError(f"the study's `model` must return a compiled keras.Model, but returned {model!r}")
     return model

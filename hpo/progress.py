@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -11,9 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hpo.launch import Show
 from hpo.results import StudyStatus
-
-Show = Callable[[StudyStatus], None]
 
 _QUIET_SECONDS = 60
 
@@ -23,8 +22,16 @@ def progress(metric: str) -> Iterator[Show]:
     """Yield the function that shows each status of a launch."""
     console = Console()
     if console.is_terminal:
-        with Live(console=console, refresh_per_second=4) as live:
-            yield lambda status: live.update(_table(status, metric))
+        live = Live(console=console, refresh_per_second=4)
+
+        def show(status: StudyStatus) -> None:
+            live.start()  # not before: a download may show a bar of its own until then
+            live.update(_table(status, metric))
+
+        try:
+            yield show
+        finally:
+            live.stop()
     else:
         yield _Lines(metric)
 
@@ -86,4 +93,6 @@ def _table(status: StudyStatus, metric: str) -> Group:
             str(worker["worker"]), str(worker["device"]), str(worker["trial"]), str(worker["epoch"] or "…"), value
         )
     heading = Text.assemble((status.name, "bold"), "  ", summary(status, metric))
-    return Group(heading, workers) if status.workers else Group(heading, Text("starting the workers…", style="dim"))
+    if not status.states and not status.workers:
+        return Group(heading, Text("starting the workers…", style="dim"))
+    return Group(heading, workers) if status.workers else Group(heading)

@@ -72,7 +72,7 @@ class StudyStatus:
         states: number of trials by state; those given back, which run again, as GIVEN_BACK.
         best: the best trial, None before the first has a value.
         workers: the trials that run, by the worker that runs each.
-        seconds: from the first trial's start to the last one's end, or to now while one runs.
+        seconds: in which any trial ran; pauses between launches do not count.
     """
 
     name: str
@@ -145,9 +145,6 @@ def status(study: optuna.Study) -> StudyStatus:
     states = Counter("GIVEN_BACK" if was_given_back(trial) else trial.state.name for trial in all_trials)
     ranked = ranking(study)
     running = [trial for trial in all_trials if trial.state == TrialState.RUNNING]
-    starts = [trial.datetime_start for trial in all_trials if trial.datetime_start]
-    ends = [trial.datetime_complete for trial in all_trials if trial.datetime_complete]
-    end = datetime.now() if running or not ends else max(ends)
     return StudyStatus(
         name=study.study_name,
         budget=study.user_attrs.get("budget", len(all_trials)),
@@ -155,7 +152,7 @@ def status(study: optuna.Study) -> StudyStatus:
         states=dict(sorted(states.items())),
         best=ranked[0] if ranked else None,
         workers=[_worker(trial) for trial in running],
-        seconds=max(0.0, (end - min(starts)).total_seconds()) if starts else 0.0,
+        seconds=_busy_seconds(all_trials),
     )
 
 
@@ -163,6 +160,16 @@ def overview(storage: BaseStorage) -> list[StudyStatus]:
     """The status of every study in the storage that has one objective, by name."""
     studies = (stored_study.load(storage, name) for name in stored_study.names(storage))
     return [status(study) for study in studies if len(study.directions) == 1]
+
+
+def _busy_seconds(trials: list[FrozenTrial]) -> float:
+    """The length of the union of all trials' times, in seconds."""
+    total, until, now = 0.0, datetime.min, datetime.now()
+    spans = [(trial.datetime_start, trial.datetime_complete or now) for trial in trials if trial.datetime_start]
+    for start, end in sorted(spans):
+        total += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    return total
 
 
 def _worker(trial: FrozenTrial) -> dict[str, Any]:

@@ -75,8 +75,8 @@ class RunDir:
     def environment(self, name: str) -> Path:
         return self.study(name) / "environment.json"
 
-    def worker_log(self, name: str, worker: str) -> Path:
-        return self.study(name) / "logs" / f"worker-{worker}.log"
+    def logs(self, name: str) -> Path:
+        return self.study(name) / "logs"
 
 
 @contextmanager

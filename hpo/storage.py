@@ -27,6 +27,7 @@ from hpo.run_dir import RunDir
 BEAT = 5
 LEASE = 30
 
+_LOCK_SPACE = 0x68706F  # "hpo": the first half of the number of each of our advisory locks
 _SQLITE_TIMEOUT = 60  # seconds a writer waits for the others
 _POSTGRES_CONNECT = {
     "connect_timeout": 10,
@@ -36,6 +37,9 @@ _POSTGRES_CONNECT = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    # One time zone for all leases, whatever each machine is set to; and the server, too, notices who has gone:
+    # a vanished machine that held a lock would keep it for two hours.
+    "options": "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
 }
 
 
@@ -61,7 +65,7 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
                 f"A SQLite storage must be a file that all workers can open, but got {parsed.render_as_string()}. "
                 "Write sqlite:///path/to/hpo.db."
             )
-        return parsed.set(database=str(Path(parsed.database).expanduser().absolute()))
+        return parsed.set(database=str(Path(parsed.database).expanduser().resolve()))
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     raise StorageError(
@@ -86,7 +90,9 @@ def open_storage(url: URL, *, write: bool) -> BaseStorage:
             return _cached(_open_sqlite(url, write=write))
         return _cached(_open_postgresql(url, write=write))
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
-        if not write and "version_info" in str(error.__cause__ or error):  # the first table that Optuna looks for
+        cause = first_line(error, url)
+        # Of the first table that Optuna looks for.
+        if not write and "version_info" in cause and ("no such table" in cause or "does not exist" in cause):
             raise StorageError(f"The storage {shown} is empty. `hpo launch` fills it.") from None
         raise StorageError(f"The storage {shown} cannot be opened: {first_line(error, url)}.") from None
     except RuntimeError as error:  # Optuna's schema check
@@ -113,7 +119,8 @@ def study_lock(storage: BaseStorage, study_id: int) -> Iterator[None]:
     else:
         with engine.begin() as connection:
             connection.execute(
-                sqlalchemy.text("SELECT pg_advisory_xact_lock(:space, :study)"), {"space": 0x68706F, "study": study_id}
+                sqlalchemy.text("SELECT pg_advisory_xact_lock(:space, :study)"),
+                {"space": _LOCK_SPACE, "study": study_id},
             )
             yield
 
@@ -172,7 +179,7 @@ def _open_sqlite(url: URL, *, write: bool) -> RDBStorage:
     # Two first launches at once would both create the tables.
     with FileLock(f"{path}.lock") if write else contextlib.nullcontext():
         backend = _rdb_storage(url, write=write, connect_args={"timeout": _SQLITE_TIMEOUT})
-    sqlalchemy.event.listen(backend.engine, "connect", _configure_sqlite)
+    sqlalchemy.event.listen(backend.engine, "connect", _configure_writer if write else _configure_reader)
     sqlalchemy.event.listen(backend.engine, "begin", _begin_immediate if write else _begin)
     backend.engine.dispose()  # what was opened until now lacks the settings
     with backend.engine.begin():
@@ -181,9 +188,14 @@ def _open_sqlite(url: URL, *, write: bool) -> RDBStorage:
 
 
 def _open_postgresql(url: URL, *, write: bool) -> RDBStorage:
-    return _rdb_storage(
-        url, write=write, connect_args=_POSTGRES_CONNECT, pool_pre_ping=True, pool_size=3, max_overflow=2
-    )
+    settings = {"connect_args": _POSTGRES_CONNECT, "pool_pre_ping": True, "pool_size": 3, "max_overflow": 2}
+    if not write:
+        return _rdb_storage(url, write=False, **settings)
+    # Two first launches at once would both create the tables.
+    lock = sqlalchemy.create_engine(url, connect_args=_POSTGRES_CONNECT, poolclass=sqlalchemy.NullPool)
+    with lock.begin() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:space, 0)"), {"space": _LOCK_SPACE})
+        return _rdb_storage(url, write=True, **settings)
 
 
 def _rdb_storage(url: URL, *, write: bool, **engine_kwargs: Any) -> RDBStorage:
@@ -205,10 +217,14 @@ def _cached(backend: RDBStorage) -> BaseStorage:
     return optuna.storages.get_storage(backend)
 
 
-def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _configure_reader(connection: sqlite3.Connection, _record: object) -> None:
     # pysqlite opens transactions by itself, too late for a read that a write depends on:
     # https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#pysqlite-serializable
     connection.isolation_level = None
+
+
+def _configure_writer(connection: sqlite3.Connection, record: object) -> None:
+    _configure_reader(connection, record)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a told result survives a power cut
 

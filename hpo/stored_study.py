@@ -55,8 +55,9 @@ def create_or_resume(
                     f"The storage holds an empty study {definition.name!r} of another direction than "
                     f"{definition.direction!r}. Choose another --name."
                 )
-            _record(study, definition)
+            # First what nobody waits for: from the moment the definition is there, the study counts as recorded.
             study.set_user_attr("environment", environment())
+            _record(study, definition)
         else:
             _check_unchanged(definition, stored, amend=amend)
             _record(study, definition)
@@ -113,6 +114,12 @@ def resumed(storage: BaseStorage, definition: StudyDefinition) -> StudyDefinitio
     return definition.with_overrides(**{**earlier, **definition.overrides})
 
 
+def budget_of(study: optuna.Study) -> int:
+    """The study's budget: trials in all, as the storage says now (a later launch may raise it)."""
+    trials: int = study.user_attrs["budget"]
+    return trials
+
+
 def delete(study: optuna.Study, run_dir: RunDir) -> None:
     """Undo the first launch of a study that cannot run; its workers' logs stay, to see why."""
     optuna.delete_study(study_name=study.study_name, storage=study._storage)
@@ -143,11 +150,11 @@ def versions() -> dict[str, str]:
 
 
 def _record(study: optuna.Study, definition: StudyDefinition) -> None:
-    study.set_user_attr("definition", definition.canonical())
     study.set_user_attr("fingerprint", definition.fingerprint)
     study.set_user_attr("source", definition.source)
     study.set_user_attr("overrides", dict(definition.overrides))
     study.set_user_attr("budget", definition.budget.trials)
+    study.set_user_attr("definition", definition.canonical())
 
 
 def _check_unchanged(definition: StudyDefinition, stored: Mapping[str, Any], *, amend: bool) -> None:

@@ -148,7 +148,7 @@ class StudyDefinition:
         """A pruner of this process's own, with Hyperband's "auto" made explicit: each process would resolve it."""
         pruner = copy.deepcopy(self.pruner)
         if isinstance(pruner, HyperbandPruner) and pruner._max_resource == "auto":
-            pruner._max_resource = self.budget.max_epochs
+            pruner._max_resource = max(self.budget.max_epochs, pruner._min_resource)
         return pruner
 
     def with_overrides(

@@ -10,10 +10,10 @@ import keras
 
 from hpo.budget import Stopping
 from hpo.datasets import Dataset, Split
-from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialInterrupted
+from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialFailure, TrialInterrupted
 
 StopReason = Literal["completed", "early_stopping", "time_budget", "pruned", "interrupted"]
-Report = Callable[[int, float], bool]
+Record = Callable[[float, int], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +81,14 @@ def fit(
     dataset: Dataset,
     settings: FitSettings,
     *,
-    report: Report,
+    record: Record,
     interrupted: Callable[[], bool],
 ) -> Fit:
     """Fit ``model`` on the training images and validate it each epoch; leaves it with its best weights.
 
     Args:
         model: compiled; takes images (n, h, w, c) uint8 and integer labels (n,).
-        report: called with each epoch, from 1, and its metric; True ends the trial as pruned.
+        record: called with each epoch's metric and its number, from 1; True ends the trial as pruned.
         interrupted: asked after each batch; True ends the fit.
 
     Raises:
@@ -99,7 +99,7 @@ def fit(
         InvalidModel: the model does not take these images and labels.
     """
     mode = "max" if settings.direction == "maximize" else "min"
-    watch = _Watch(settings, report, interrupted)
+    watch = _Watch(settings, record, interrupted)
     # Keras keeps the best weights only in this callback; to train to the end it waits longer than that.
     best = keras.callbacks.EarlyStopping(
         settings.metric,
@@ -108,7 +108,7 @@ def fit(
         restore_best_weights=True,
     )
     callbacks = [watch, best]
-    if settings.stopping.reduce_lr_patience is not None:
+    if settings.stopping.reduce_lr_patience is not None and not _has_schedule(model):
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
                 settings.metric,
@@ -127,11 +127,14 @@ def fit(
             callbacks=callbacks,
             verbose=0,
         )
-    except StudyError:
-        raise
     except Exception as error:
-        raise _typed(error, trained=watch.batches > 0) from error
+        failure = as_failure(error, trained=watch.batches > 0)
+        if failure is None:
+            raise
+        failure.history = watch.history
+        raise failure from error
     if watch.failure is not None:
+        watch.failure.history = watch.history
         raise watch.failure
     if watch.stop_reason == "interrupted":
         raise TrialInterrupted
@@ -146,19 +149,30 @@ def fit(
 
 
 def refit(model: keras.Model, split: Split, *, learning_rates: list[float], batch_size: int) -> None:
-    """Fit ``model`` on ``split`` for as many epochs as there are learning rates, one each, with no validation."""
-    rates = keras.callbacks.LearningRateScheduler(lambda epoch, _rate: learning_rates[epoch])
+    """Fit ``model`` on ``split`` for as many epochs as there are learning rates, one each, with no validation.
+
+    Raises:
+        NanLoss: the loss is not a number.
+    """
     stop_at_nan = _StopAtNan()
+    callbacks: list[keras.callbacks.Callback] = [stop_at_nan]
+    if not _has_schedule(model):
+        callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, _rate: learning_rates[epoch]))
     model.fit(
         split.images,
         split.labels,
         batch_size=batch_size,
         epochs=len(learning_rates),
-        callbacks=[rates, stop_at_nan],
+        callbacks=callbacks,
         verbose=0,
     )
     if stop_at_nan.failure is not None:
         raise stop_at_nan.failure
+
+
+def _has_schedule(model: keras.Model) -> bool:
+    """Whether the optimizer follows a schedule of its own, which nobody else may set."""
+    return isinstance(model.optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
 
 
 class _StopAtNan(keras.callbacks.Callback):  # type: ignore[misc]
@@ -186,10 +200,10 @@ class _Watch(_StopAtNan):
     It ends it by Keras's own flag, never by an exception: that would leave the callbacks' threads behind.
     """
 
-    def __init__(self, settings: FitSettings, report: Report, interrupted: Callable[[], bool]) -> None:
+    def __init__(self, settings: FitSettings, record: Record, interrupted: Callable[[], bool]) -> None:
         super().__init__()
         self._settings = settings
-        self._report = report
+        self._record = record
         self._interrupted = interrupted
         self._epoch_started = 0.0
         self.history: dict[str, list[float]] = {"seconds": []}
@@ -217,7 +231,7 @@ class _Watch(_StopAtNan):
         values["seconds"] = time.perf_counter() - self._epoch_started
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
-        if self._report(epoch + 1, values[self._settings.metric]):
+        if self._record(values[self._settings.metric], epoch + 1):
             self._stop("pruned")
         elif self._interrupted():
             self._stop("interrupted")
@@ -229,20 +243,19 @@ class _Watch(_StopAtNan):
         self.model.stop_training = True
 
 
-def _typed(error: Exception, *, trained: bool) -> Exception:
-    """``error`` as a failure with a type, where its type can be told."""
+def as_failure(error: Exception, *, trained: bool) -> TrialFailure | None:
+    """``error``, raised by Keras, as a failure with a type; None where it is none of those.
+
+    Args:
+        trained: whether any batch had been trained: what raises later is no matter of the model's shape.
+    """
     # By name: each backend has its own classes, and this module imports none of them.
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or "ResourceExhausted" in text or "RESOURCE_EXHAUSTED" in text:
         return OutOfMemory("the device has too little memory for this model and batch size")
     if (not trained and isinstance(error, ValueError | TypeError)) or "InvalidArgument" in type(error).__name__:
-        return InvalidModel(_one_line(error))
-    return error
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines)[:300]}"
+        return InvalidModel(" ".join(text.split())[:300])
+    return None
 
 
 def describe(model: keras.Model) -> dict[str, Any]:

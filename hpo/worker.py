@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from hpo import stored_study
 from hpo.claims import Claim, Claims, Lease, Wait, give_back, worker_name
 from hpo.devices import Slot
-from hpo.errors import Interrupted
+from hpo.errors import Interrupted, TrialInterrupted
 from hpo.objective import Objective, Outcome
 from hpo.run_dir import RunDir
 from hpo.storage import finish_trial
@@ -25,6 +25,7 @@ from hpo.study import StudyDefinition
 
 # TensorFlow keeps 7 to 8 MB of each trial: after some hundred of them a fresh process is cheaper than the memory.
 _GROWTH_BYTES = 2_000_000_000
+_ORPHAN_SECONDS = 15
 _POLL_SECONDS = 0.5  # while others run the rest of the budget
 
 _logger = logging.getLogger("hpo")
@@ -64,7 +65,7 @@ class Worker:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._on_signal)
         ran = 0
-        started_with = psutil.Process().memory_info().rss
+        baseline: int | None = None
         while not self._stop_signal:
             claim = self._claims.next()
             if claim is None:
@@ -75,7 +76,10 @@ class Worker:
                 continue
             self._run(claim)
             ran += 1
-            if psutil.Process().memory_info().rss > started_with + _GROWTH_BYTES:
+            memory = psutil.Process().memory_info().rss
+            # After the first trial: importing the backend is no growth.
+            baseline = baseline or memory
+            if memory > baseline + _GROWTH_BYTES and not self._stop_signal:
                 _recycle()
         raise Interrupted(self._stop_signal, f"Worker {self._name} stopped; its trial was given back.")
 
@@ -86,6 +90,9 @@ class Worker:
         with Lease(storage, trial_id):
             try:
                 outcome = self._objective(claim)
+            except TrialInterrupted:
+                give_back(self._study, trial_id, "interrupted")
+                return
             except BaseException:
                 give_back(self._study, trial_id, "interrupted")
                 raise
@@ -127,6 +134,9 @@ def stop_with_launcher() -> None:
         while os.read(sys.stdin.fileno(), 1024):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
+        # An objective that never reports does not notice; the second signal needs no help.
+        time.sleep(_ORPHAN_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="launcher", daemon=True).start()
 
@@ -135,4 +145,4 @@ def _recycle() -> None:
     """Become a fresh process under the same number, which the launcher does not notice."""
     _logger.info("Memory has grown by %d MB: starting afresh", _GROWTH_BYTES // 1_000_000)
     logging.shutdown()
-    os.execv(sys.executable, [sys.executable, "-m", "hpo", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "hpo", *sys.argv[1:]])

@@ -7,23 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from command import INSTANT, Hpo
 from optuna.storages import BaseStorage
 
 from hpo.run_dir import RunDir
 from hpo.storage import backend_of, open_storage, resolve_url
-
-Hpo = Callable[..., subprocess.CompletedProcess[str]]
-
-# A study that needs no Keras: its value is its parameter.
-INSTANT = """
-from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
-
-def score(params, trial):
-    return params["x"]
-
-study = StudyDefinition(name="instant", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=5))
-"""
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import Budget, StudyDefinition, stored_study
-from hpo.claims import Claim, Claims, Wait, derive_seed, give_back, give_back_of_worker, reseed
+from hpo.claims import MOST_ATTEMPTS, Claim, Claims, Wait, give_back, give_back_of_worker
 from hpo.run_dir import RunDir
+from hpo.seeds import derive_seed, reseed
 from hpo.storage import backend_of, finish_trial
 
 THOUSAND = """
@@ -105,6 +106,16 @@ def test_a_lost_configuration_runs_again_with_its_parameters_and_seed(storage: B
     assert _take(claims).attempt == 1
 
 
+def test_a_configuration_that_kills_its_workers_counts_as_failed(storage: BaseStorage, run_dir: RunDir) -> None:
+    """It is not tried for ever."""
+    claims = _claims(storage, run_dir, budget=Budget(trials=1))
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        assert _take(claims).attempt == attempt
+        give_back_of_worker(claims._study, "host-1", "lost_worker")
+    assert claims.next() is None
+    assert claims._study.trials[-1].user_attrs["failure"] == "4 workers died while they ran this configuration"
+
+
 def test_warm_starts_come_first_and_once(storage: BaseStorage, run_dir: RunDir) -> None:
     """Each is tried before anything is sampled; what it leaves out is sampled."""
     claims = _claims(storage, run_dir, warm_starts=[{"x": 0.25, "kind": "b"}, {"x": 0.5}])
@@ -144,16 +155,6 @@ def test_draws_depend_on_seed_and_trial_number_alone(storage: BaseStorage, run_d
         expected.append(study.ask().suggest_float("x", 0, 1))
     assert drawn == expected
     assert len(set(drawn)) == 3
-
-
-def test_reseed_reaches_the_samplers_inside() -> None:
-    """TPE draws its first trials from a random sampler of its own."""
-    drawn = []
-    for seed in (5, 5, 6):
-        sampler = TPESampler()
-        reseed(sampler, seed)
-        drawn.append(optuna.create_study(sampler=sampler).ask().suggest_float("x", 0, 1))
-    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_eight_workers_claim_a_thousand_trials(storage_url: str, tmp_path: Path, run_dir: RunDir) -> None:

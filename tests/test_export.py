@@ -100,7 +100,7 @@ def test_own_weights_are_those_that_were_validated(study: optuna.Study, runs: Ru
     [
         pytest.param("best.onnx", None, UsageError, r"must end in \.h5, but got", id="other-format"),
         pytest.param("best.h5", 7, StudyError, r"has no trial 7\. Its trials go from 0 to 1", id="no-such-trial"),
-        pytest.param("best.h5", 1, StudyError, r"Trial 1 .* no result to export \(FAIL, error\)", id="failed"),
+        pytest.param("best.h5", 1, StudyError, r"Trial 1 .* no result to export \(FAIL, invalid_model\)", id="failed"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_exported_leaves_no_file(

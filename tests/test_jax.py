@@ -4,7 +4,7 @@ import importlib.util
 import json
 
 import pytest
-from conftest import Hpo
+from command import Hpo
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="needs the jax extra: pip install '.[jax]'"

@@ -20,9 +20,9 @@ from hpo.storage import backend_of, open_storage, resolve_url
 # A module imports only those before it; a package is one of them.
 LAYERS = (
     "errors", "run_dir", "space", "datasets", "budget", "canonical", "study", "catalog", "models", "storage",
-    "stored_study", "claims", "devices", "training", "results", "objective", "worker", "launch", "progress", "report",
-    "input_file", "model_inspection", "model_file", "evaluate", "evaluation_view", "predict", "export", "dashboard",
-    "noise", "cli", "__main__",
+    "stored_study", "seeds", "claims", "devices", "training", "results", "objective", "worker", "launch", "progress",
+    "report", "input_file", "model_inspection", "model_file", "evaluate", "evaluation_view", "predict", "export",
+    "dashboard", "noise", "listing", "cli", "__main__",
 )  # fmt: skip
 NOT_YET = {"report"}
 

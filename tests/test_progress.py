@@ -146,4 +146,4 @@ def test_in_a_terminal_the_table_is_live(capsys: pytest.CaptureFixture[str], mon
         show(_status(finished=10, states={"COMPLETE": 10}, best=BEST, seconds=60))
     output = capsys.readouterr().out
     assert "\x1b[" in output
-    assert "best val_accuracy 0.9124 (trial 7)" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output).splitlines()[-2]
+    assert "best val_accuracy 0.9124 (trial 7)" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output).splitlines()[-1]

@@ -12,7 +12,7 @@ ROOT = Path(hpo.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if ROOT / "studies" not in path.parents)
 
 # Methods that give a path of ``HPO_HOME`` and nothing else: their names are all there is to say.
-PATHS = {"RunDir.study", "RunDir.definition", "RunDir.environment", "RunDir.worker_log"}
+PATHS = {"RunDir.study", "RunDir.definition", "RunDir.environment", "RunDir.logs"}
 # Documented once, in the protocol that a data set's origin implements.
 OF_A_PROTOCOL = {"Digits.cache_key", "Digits.read", "IdxSource.cache_key"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from conftest import Hpo
+from command import Hpo
 
 from hpo.cli import app
 

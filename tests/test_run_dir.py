@@ -49,7 +49,7 @@ def test_names_that_are_no_folder_of_their_own_are_refused(name: Any, tmp_path: 
     with pytest.raises(StudyError, match=message):
         check_study_name(name)
     run_dir = RunDir(tmp_path)
-    for path in (run_dir.study, run_dir.definition, run_dir.environment, lambda n: run_dir.worker_log(n, "cpu-0")):
+    for path in (run_dir.study, run_dir.definition, run_dir.environment, run_dir.logs):
         with pytest.raises(StudyError, match=message):
             path(name)
     assert list(tmp_path.iterdir()) == []
@@ -86,8 +86,7 @@ def test_every_path_lies_in_the_home(tmp_path: Path) -> None:
     """So that a test, or a user, moves the whole world by one folder; and no two of them are one."""
     run_dir = RunDir(tmp_path)
     shared = [run_dir.database, run_dir.artifacts, run_dir.data_cache, run_dir.locks, run_dir.test_reads]
-    of_study = [run_dir.definition("s"), run_dir.environment("s"), run_dir.worker_log("s", "a"),
-                run_dir.worker_log("s", "b")]  # fmt: skip
+    of_study = [run_dir.definition("s"), run_dir.environment("s"), run_dir.logs("s")]
     assert all(path.is_relative_to(tmp_path) for path in shared)
     assert all(path.is_relative_to(run_dir.study("s")) for path in of_study)
     assert len({*shared, *of_study}) == len(shared) + len(of_study)

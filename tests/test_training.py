@@ -39,7 +39,7 @@ def _settings(**changes: object) -> FitSettings:
     return FitSettings(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def _go_on(epoch: int, value: float) -> bool:
+def _go_on(value: float, epoch: int) -> bool:
     return False
 
 
@@ -51,7 +51,7 @@ def test_every_epoch_is_reported_and_recorded(dataset: Dataset) -> None:
     """Epochs count from 1; the curve has a value of each log an epoch, with its learning rate and seconds."""
     reported: dict[int, float] = {}
     start_fresh(0, "float32")
-    done = fit(_model(), dataset, _settings(), report=lambda e, v: bool(reported.update({e: v})), interrupted=_never)
+    done = fit(_model(), dataset, _settings(), record=lambda v, e: bool(reported.update({e: v})), interrupted=_never)
     assert done.stop_reason == "completed"
     assert list(reported) == [1, 2, 3, 4]
     assert set(done.history) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"}
@@ -68,7 +68,7 @@ def test_the_model_ends_with_the_weights_of_its_best_epoch(dataset: Dataset) -> 
     model = _model()
     # Minimized, the first epoch of a model that learns is its best.
     settings = _settings(epochs=6, direction="minimize")
-    done = fit(model, dataset, settings, report=_go_on, interrupted=_never)
+    done = fit(model, dataset, settings, record=_go_on, interrupted=_never)
     assert done.best_value < done.history["val_accuracy"][-1]
     measured = model.evaluate(dataset.validation.images, dataset.validation.labels, verbose=0, return_dict=True)
     assert measured["accuracy"] == pytest.approx(done.best_value)
@@ -78,7 +78,7 @@ def test_early_stopping_waits_its_patience(dataset: Dataset) -> None:
     """No better epoch for two epochs ends the fit."""
     start_fresh(0, "float32")
     settings = _settings(epochs=50, stopping=Stopping(patience=2, reduce_lr_patience=None))
-    done = fit(_model(learning_rate=0.0), dataset, settings, report=_go_on, interrupted=_never)
+    done = fit(_model(learning_rate=0.0), dataset, settings, record=_go_on, interrupted=_never)
     assert (done.stop_reason, done.epochs, done.best_epoch) == ("early_stopping", 3, 1)
 
 
@@ -89,28 +89,28 @@ def test_learning_rate_is_reduced_on_a_plateau(dataset: Dataset) -> None:
         epochs=4, metric="val_loss", stopping=Stopping(patience=None, reduce_lr_patience=1, reduce_lr_factor=0.5)
     )
     model = _model(learning_rate=1e-12)  # never better: a loss maximized that does not move
-    done = fit(model, dataset, settings, report=_go_on, interrupted=_never)
+    done = fit(model, dataset, settings, record=_go_on, interrupted=_never)
     assert done.history["learning_rate"] == pytest.approx([1e-12, 1e-12, 5e-13, 2.5e-13])
 
 
 def test_a_minimized_metric_takes_the_smallest(dataset: Dataset) -> None:
     """Direction decides which epoch is the best."""
     start_fresh(0, "float32")
-    done = fit(_model(), dataset, _settings(metric="val_loss", direction="minimize"), report=_go_on, interrupted=_never)
+    done = fit(_model(), dataset, _settings(metric="val_loss", direction="minimize"), record=_go_on, interrupted=_never)
     assert done.best_value == min(done.history["val_loss"])
 
 
 def test_pruning_ends_the_fit_and_keeps_the_curve(dataset: Dataset) -> None:
     """The outside says so after an epoch."""
     start_fresh(0, "float32")
-    done = fit(_model(), dataset, _settings(), report=lambda epoch, _: epoch == 2, interrupted=_never)
+    done = fit(_model(), dataset, _settings(), record=lambda _, epoch: epoch == 2, interrupted=_never)
     assert (done.stop_reason, done.epochs) == ("pruned", 2)
 
 
 def test_time_budget_ends_after_an_epoch(dataset: Dataset) -> None:
     """However short, one epoch is trained and counts."""
     start_fresh(0, "float32")
-    done = fit(_model(), dataset, _settings(seconds=1e-9), report=_go_on, interrupted=_never)
+    done = fit(_model(), dataset, _settings(seconds=1e-9), record=_go_on, interrupted=_never)
     assert (done.stop_reason, done.epochs) == ("time_budget", 1)
 
 
@@ -125,7 +125,7 @@ def test_an_interruption_is_noticed_within_a_batch(dataset: Dataset, after: int)
 
     start_fresh(0, "float32")
     with pytest.raises(TrialInterrupted):
-        fit(_model(), dataset, _settings(epochs=50), report=_go_on, interrupted=interrupted)
+        fit(_model(), dataset, _settings(epochs=50), record=_go_on, interrupted=interrupted)
     assert len(asked) <= after + 4
 
 
@@ -135,7 +135,7 @@ def test_nan_stops_at_once(dataset: Dataset) -> None:
     start_fresh(0, "float32")
     model = _model(learning_rate=float("inf"))
     with pytest.raises(NanLoss, match=r"the loss was (nan|inf) at batch 2 of an epoch; lower the learning rate"):
-        fit(model, dataset, _settings(), report=lambda e, v: bool(reported.append(v)), interrupted=_never)
+        fit(model, dataset, _settings(), record=lambda v, e: bool(reported.append(v)), interrupted=_never)
     assert reported == []
 
 
@@ -143,7 +143,7 @@ def test_a_metric_that_the_model_lacks_is_named_with_those_it_has(dataset: Datas
     """It is the study that is wrong, not the trial."""
     start_fresh(0, "float32")
     with pytest.raises(StudyError, match=r"'val_f1' is not among .*: accuracy, loss, val_accuracy, val_loss\."):
-        fit(_model(), dataset, _settings(metric="val_f1"), report=_go_on, interrupted=_never)
+        fit(_model(), dataset, _settings(metric="val_f1"), record=_go_on, interrupted=_never)
 
 
 def test_a_model_of_another_shape_is_invalid(dataset: Dataset) -> None:
@@ -152,7 +152,7 @@ def test_a_model_of_another_shape_is_invalid(dataset: Dataset) -> None:
     model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images)))
     model.compile("sgd", loss="mse")
     with pytest.raises(InvalidModel, match="9, 9"):
-        fit(model, dataset, _settings(metric="val_loss"), report=_go_on, interrupted=_never)
+        fit(model, dataset, _settings(metric="val_loss"), record=_go_on, interrupted=_never)
 
 
 def test_memory_errors_have_a_type_of_their_own(dataset: Dataset) -> None:
@@ -166,7 +166,7 @@ def test_memory_errors_have_a_type_of_their_own(dataset: Dataset) -> None:
     model.compile("sgd", loss="sparse_categorical_crossentropy")
     model.call = hungry  # a model that fits on no device
     with pytest.raises(OutOfMemory, match="too little memory"):
-        fit(model, dataset, _settings(metric="val_loss"), report=_go_on, interrupted=_never)
+        fit(model, dataset, _settings(metric="val_loss"), record=_go_on, interrupted=_never)
 
 
 def test_one_seed_gives_the_same_fit_twice(dataset: Dataset) -> None:
@@ -174,7 +174,7 @@ def test_one_seed_gives_the_same_fit_twice(dataset: Dataset) -> None:
     losses = []
     for seed in (3, 3, 4):
         start_fresh(seed, "float32")
-        losses.append(fit(_model(), dataset, _settings(), report=_go_on, interrupted=_never).history["loss"])
+        losses.append(fit(_model(), dataset, _settings(), record=_go_on, interrupted=_never).history["loss"])
     assert losses[0] == losses[1] != losses[2]
 
 

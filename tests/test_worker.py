@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
-from conftest import INSTANT, Hpo
+from command import INSTANT, Hpo
 
 from hpo import catalog, stored_study
 from hpo.run_dir import RunDir
