@@ -191,7 +191,7 @@ def test_workers_end_with_a_killed_launcher(hpo: Hpo, write_study: Callable[...,
     workers = _workers(launcher)
     launcher.kill()
     launcher.communicate()
-    _wait_for(lambda: not any(_is_alive(worker) for worker in workers), seconds=20)
+    _wait_for(lambda: not any(_is_alive(worker) for worker in workers))
     assert _running(tmp_path, "slow") == 0
     assert "6 of 6 done." in hpo("launch", "--study", "slow").stdout
 
