@@ -343,12 +343,7 @@ def test_an_empty_storage_variable_is_none(hpo: Hpo) -> None:
     ("command", "keep"),
     [
         pytest.param("launch", 0, id="launch-other-content"),
-        pytest.param(
-            "status",
-            50_000,
-            id="status-truncated",
-            marks=pytest.mark.xfail(reason="open_storage: calls every damaged storage empty, and tells to launch"),
-        ),
+        pytest.param("status", 50_000, id="status-truncated"),
     ],
 )
 def test_a_damaged_storage_is_called_damaged(
@@ -889,7 +884,6 @@ def test_an_objective_that_exits_fails_its_trial(hpo: Hpo, write_study: Callable
     assert all("SystemExit" in row["failure"] for row in rows[:2])
 
 
-@pytest.mark.xfail(reason="Objective.__call__: a storage that fails during a trial costs the study that trial")
 def test_a_storage_that_fails_costs_no_trial(hpo: Hpo, write_study: Callable[..., Path]) -> None:
     """The configuration is given back and runs again, as after any loss that is not its own fault."""
     fail = """
@@ -938,7 +932,6 @@ study = define(objective=free, budget=Budget(trials=3))
     assert [row["value"] for row in rows] == [0.5, 3.0, 1.0]
 
 
-@pytest.mark.xfail(reason="launch: `python -m hpo` puts the current folder before the standard library")
 def test_files_in_the_folder_do_not_replace_modules(
     write_study: Callable[..., Path], tmp_path: Path, run_dir: RunDir
 ) -> None:
