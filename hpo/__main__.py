@@ -1,30 +1,53 @@
 """``hpo`` and ``python -m hpo``: the command line, with a user's errors caught once, here."""
 
 import os
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line; ends the process with one of the exit codes of ``hpo.errors``."""
-    _hide_password()
+    try:
+        _hide_password()
+        code = _run()
+        sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read us has read enough; Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _complain(f"{type(error).__name__}: {error}", 1)
+    sys.exit(code)
+
+
+def _run() -> int:
+    from typer import TyperException
+
     from hpo.cli import app
     from hpo.errors import HpoError
 
     try:
-        app()
+        return app(standalone_mode=False) or 0
     except HpoError as error:
-        print(f"hpo: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return _complain(str(error), error.exit_code)
+    except TyperException as error:  # an option or a command that is not there, a number out of range
+        return _complain(getattr(error, "message", "") or str(error), getattr(error, "exit_code", 2))
+    except OSError:
+        raise
     except Exception as error:
-        # A full disk or a database that went away is nobody's bug: no traceback.
-        if not isinstance(error, OSError) and not type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
+        # A database that went away is nobody's bug: no traceback.
+        if not type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
             raise
         cause = error.__cause__ or error
-        print(
-            f"hpo: {type(cause).__name__}: {' '.join(str(getattr(cause, 'orig', None) or cause).split())}",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        return _complain(f"{type(cause).__name__}: {getattr(cause, 'orig', None) or cause}", 1)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"hpo: {' '.join(message.split())}", file=sys.stderr)
+    return code
 
 
 def _hide_password() -> None:
@@ -35,7 +58,7 @@ def _hide_password() -> None:
             continue
         last = position if separator else position + 1
         url = url if separator else "".join(sys.argv[last : last + 1])
-        if "@" in url and ":" in url.partition("://")[2].rpartition("@")[0]:
+        if ":" in url.partition("://")[2].rpartition("@")[0] or "password=" in url:
             rest = [*sys.argv[1:position], *sys.argv[last + 1 :]]
             os.execve(sys.executable, [sys.executable, "-P", "-m", "hpo", *rest], {**os.environ, "HPO_STORAGE": url})
 

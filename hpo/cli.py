@@ -178,7 +178,9 @@ def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None
     print(f"Trial {row.number}: value {row.value:.4f}")
     for name, value in row.params.items():
         print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
-    print(f"  {row.epochs} epochs, the best was {row.best_epoch}; {row.seconds} s; {row.stop_reason}")
+    if row.epochs is not None:
+        print(f"  {row.epochs} epochs, the best was {row.best_epoch}")
+    print(f"  {row.seconds} s; {row.stop_reason}")
 
 
 @app.command()
@@ -354,7 +356,7 @@ def _reader(storage: str | None) -> "BaseStorage | None":
     from hpo.storage import open_storage, resolve_url
 
     run_dir = RunDir.from_environment()
-    if storage is None and "HPO_STORAGE" not in os.environ and not run_dir.database.exists():
+    if not storage and not os.environ.get("HPO_STORAGE") and not run_dir.database.exists():
         return None
     return open_storage(resolve_url(storage, run_dir), write=False)
 

@@ -77,6 +77,7 @@ def export(
         raise UsageError(f"Study {definition.name!r} has an objective of its own, so there is no model to export.")
     if output.suffix != ".h5":
         raise UsageError(f"--output must end in .h5, but got {output}. A .keras file is written beside it.")
+    _check_writable(output.parent)
     row = results.best(study) if number is None else results.trial(study, number)
     if row.best_epoch is None or row.value is None:
         raise StudyError(
@@ -122,6 +123,17 @@ def export(
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return _save(model, test, output, card)
+
+
+def _check_writable(folder: Path) -> None:
+    """Before minutes of training: make ``folder`` where it is missing, and try to write there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryDirectory(dir=folder, prefix=".export-").cleanup()
+    except OSError as error:
+        raise UsageError(
+            f"--output must be where a file can be written, but {folder} is not: {error.strerror}."
+        ) from None
 
 
 def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) -> list[Any]:
@@ -174,7 +186,6 @@ def _portable(definition: StudyDefinition, row: TrialRecord, dataset: Dataset, w
 
 def _save(model: "keras.Model", test: Split, output: Path, card: dict[str, Any]) -> Exported:
     """Write both files beside their places, prove them, then move them there, the card last."""
-    output.parent.mkdir(parents=True, exist_ok=True)
     places = (output, output.with_suffix(".keras"))
     card_path = output.with_suffix(".json")
     images = np.ascontiguousarray(test.images[:_PROOF_IMAGES])

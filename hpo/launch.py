@@ -1,12 +1,12 @@
 """Launching a study on one machine: record it, start a worker a slot, watch them, and end with all of them."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -81,6 +81,8 @@ def launch(
                 if received:
                     raise Interrupted(received.pop(0), _how_to_continue(study))
                 time.sleep(_POLL_SECONDS)
+        except KeyError as error:  # how Optuna says that a study is not there
+            raise HpoError(f"The study {definition.name!r} was deleted while it ran.") from error
         except UsageError:
             crew.stop(received)
             now = status(study)
@@ -91,6 +93,8 @@ def launch(
             crew.stop(received)
     after = status(study)
     show(after)
+    if after.finished == after.states.get("FAIL", 0):
+        _stop_at_failures(study, earlier, after.finished - before.finished)
     return Launched(ran=after.finished - before.finished, status=after)
 
 
@@ -159,8 +163,9 @@ class _Crew:
                 for process in self._places:
                     process.kill()
             time.sleep(0.05)
-        for process in self._places:
-            give_back_of_worker(self._study, worker_name(process.pid), "interrupted")
+        with contextlib.suppress(KeyError):  # the study was deleted, and its trials with it
+            for process in self._places:
+                give_back_of_worker(self._study, worker_name(process.pid), "interrupted")
         self._places.clear()
 
     def _start(self, slot: Slot, log: Path) -> None:
@@ -198,7 +203,7 @@ class _Crew:
             )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in a list instead of letting them end this process."""
     received: list[int] = []

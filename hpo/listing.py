@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 
 def print_json(value: Any) -> None:
     """Print indented JSON."""
-    print(json.dumps(value, indent=2))
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
 
 
 def print_csv(rows: list[dict[str, Any]]) -> None:
@@ -23,6 +24,15 @@ def print_csv(rows: list[dict[str, Any]]) -> None:
         writer.writerow([_no_formula(value) for value in values])
 
 
+def _finite(value: Any) -> Any:
+    """``value`` with null for each number that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _no_formula(value: Any) -> Any:
     """Text that a spreadsheet would calculate, with the mark that makes it text."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
@@ -33,6 +43,7 @@ def print_table(rows: Iterable[dict[str, Any]]) -> None:
     # Rich takes longer to import than --help may take.
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     rows = list(rows)
     first = rows[0] if rows else {}
@@ -48,7 +59,7 @@ def print_table(rows: Iterable[dict[str, Any]]) -> None:
             ratio=1 if name == long else None,
         )
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(Text(_cell(value)) for value in row.values()))  # text: a [ is no markup
     Console().print(table if rows else "none")
 
 

@@ -24,6 +24,7 @@ from hpo.space import Params
 from hpo.study import StudyDefinition
 
 DEFAULT_BATCH_SIZE = 128
+_LONGEST_MESSAGE = 500  # the log has all of it
 WEIGHTS_FILE = "best-weights.npz"  # arrays in the order of keras.Model.get_weights
 
 _logger = logging.getLogger("hpo")
@@ -73,10 +74,11 @@ class ReportedTrial:
 
     def record(self, value: float, epoch: int) -> bool:
         """Record the objective's value at an epoch; whether the pruner says to end the trial."""
-        if math.isnan(float(value)):
+        value, epoch = float(value), int(epoch)  # NumPy's numbers are no JSON
+        if math.isnan(value):
             raise NanLoss(f"the objective reported {value} at epoch {epoch}")
-        self.values[epoch] = float(value)
-        self._trial.report(float(value), epoch)
+        self.values[epoch] = value
+        self._trial.report(value, epoch)
         # A warm start is what the search has to beat: it runs to its end, but others are compared with it.
         return self._trial.should_prune() and not self._is_warm_start
 
@@ -129,7 +131,7 @@ class Objective:
             raise  # not this trial's fault: it is given back
         except TrialFailure as failure:
             return self._failed(trial, failure)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _logger.exception("Trial %d raised", trial.number)
             return self._failed(trial, TrialError(f"{type(error).__name__}: {error}"))
 
@@ -200,7 +202,7 @@ class Objective:
         trial.set_user_attr("weights", artifact)
 
     def _failed(self, trial: ReportedTrial, failure: TrialFailure) -> Outcome:
-        message = " ".join(str(failure).split())
+        message = " ".join(str(failure).split())[:_LONGEST_MESSAGE]
         _logger.warning("Trial %d failed (%s): %s", trial.number, failure.reason, message)
         return Outcome(
             state=TrialState.FAIL,

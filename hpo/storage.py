@@ -49,7 +49,11 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
     Raises:
         StorageError: it is not the URL of a SQLite file or a PostgreSQL database.
     """
-    text = url or os.environ.get("HPO_STORAGE") or f"sqlite:///{run_dir.database}"
+    text = url or os.environ.get("HPO_STORAGE")
+    if not text:
+        return URL.create("sqlite", database=str(run_dir.database.resolve()))
+    if text.partition("://")[2].partition("?")[0].count("@") > 1:
+        raise StorageError("A storage's URL must have at most one @. Write one that belongs to a password as %40.")
     try:
         parsed = make_url(text)
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -62,7 +66,7 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise StorageError(
-                f"A SQLite storage must be a file that all workers can open, but got {parsed.render_as_string()}. "
+                f"A SQLite storage must be a file that all workers can open, but got {shown(parsed)}. "
                 "Write sqlite:///path/to/hpo.db."
             )
         return parsed.set(database=str(Path(parsed.database).expanduser().resolve()))
@@ -74,6 +78,11 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
     )
 
 
+def shown(url: URL) -> str:
+    """``url`` for people: without its password, wherever it stands."""
+    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+
+
 def open_storage(url: URL, *, write: bool) -> BaseStorage:
     """Open the storage at ``url``, as ``resolve_url`` gives it.
 
@@ -83,7 +92,6 @@ def open_storage(url: URL, *, write: bool) -> BaseStorage:
     Raises:
         StorageError: it does not exist, nothing answers, or it is not an Optuna storage of this version.
     """
-    shown = url.render_as_string(hide_password=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notices would stand among the lines of a launch
     try:
         if url.get_backend_name() == "sqlite":
@@ -93,10 +101,10 @@ def open_storage(url: URL, *, write: bool) -> BaseStorage:
         cause = first_line(error, url)
         # Of the first table that Optuna looks for.
         if not write and "version_info" in cause and ("no such table" in cause or "does not exist" in cause):
-            raise StorageError(f"The storage {shown} is empty. `hpo launch` fills it.") from None
-        raise StorageError(f"The storage {shown} cannot be opened: {first_line(error, url)}.") from None
+            raise StorageError(f"The storage {shown(url)} is empty. `hpo launch` fills it.") from None
+        raise StorageError(f"The storage {shown(url)} cannot be opened: {first_line(error, url)}.") from None
     except RuntimeError as error:  # Optuna's schema check
-        raise StorageError(f"The storage {shown} is of another Optuna version: {first_line(error, url)}") from None
+        raise StorageError(f"The storage {shown(url)} is of another Optuna version: {first_line(error, url)}") from None
 
 
 def backend_of(storage: BaseStorage) -> RDBStorage:
@@ -242,4 +250,6 @@ def first_line(error: BaseException, url: URL) -> str:
     cause = error.__cause__ or error
     cause = getattr(cause, "orig", None) or cause
     line = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
-    return line.replace(str(url.password), "***") if url.password else line
+    for secret in (url.password, *url.normalized_query.get("password", ())):
+        line = line.replace(str(secret), "***") if secret else line
+    return line

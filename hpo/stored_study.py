@@ -17,7 +17,7 @@ from hpo import catalog
 from hpo.canonical import changes, fingerprint, may_amend
 from hpo.errors import StudyChanged, StudyError
 from hpo.run_dir import RunDir, write_json
-from hpo.storage import backend_of, study_lock
+from hpo.storage import backend_of, shown, study_lock
 from hpo.study import StudyDefinition
 
 _PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy", "scikit-learn")
@@ -73,12 +73,16 @@ def load(storage: BaseStorage, name: str) -> optuna.Study:
         StudyError: there is none; the message gives the nearest names.
     """
     try:
+        name.encode()
+    except UnicodeError:
+        raise StudyError(f"A study's name must be text, but got {name!r}. `hpo studies` lists the names.") from None
+    try:
         return optuna.load_study(storage=storage, study_name=name)
     except KeyError:
         known = names(storage)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"It holds: {', '.join(known) or 'none'}."
-        url = backend_of(storage).engine.url.render_as_string(hide_password=True)
+        url = shown(backend_of(storage).engine.url)
         raise StudyError(
             f"The storage {url} holds no study called {name!r}. {hint} `hpo launch --study {name}` starts one."
         ) from None
