@@ -34,7 +34,8 @@ def _run() -> int:
     except HpoError as error:
         return _complain(str(error), error.exit_code)
     except TyperException as error:  # an option or a command that is not there, a number out of range
-        return _complain(getattr(error, "message", "") or str(error), getattr(error, "exit_code", 2))
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _complain(message, getattr(error, "exit_code", 2))
     except OSError:
         raise
     except Exception as error:
