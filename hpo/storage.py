@@ -196,9 +196,10 @@ def _open_sqlite(url: URL, *, write: bool) -> RDBStorage:
 
 
 def _open_postgresql(url: URL, *, write: bool) -> RDBStorage:
-    settings = {"connect_args": _POSTGRES_CONNECT, "pool_pre_ping": True, "pool_size": 3, "max_overflow": 2}
     if not write:
-        return _rdb_storage(url, write=False, **settings)
+        # A connection for each question: a storage that cannot be opened then leaves none behind.
+        return _rdb_storage(url, write=False, connect_args=_POSTGRES_CONNECT, poolclass=sqlalchemy.NullPool)
+    settings = {"connect_args": _POSTGRES_CONNECT, "pool_pre_ping": True, "pool_size": 3, "max_overflow": 2}
     # Two first launches at once would both create the tables.
     lock = sqlalchemy.create_engine(url, connect_args=_POSTGRES_CONNECT, poolclass=sqlalchemy.NullPool)
     with lock.begin() as connection:

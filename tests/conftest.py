@@ -1,6 +1,7 @@
 """Places of their own for tests, a real PostgreSQL, and the command line as a process."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,11 @@ from optuna.storages import BaseStorage
 
 from hpo.run_dir import RunDir
 from hpo.storage import backend_of, open_storage, resolve_url
+
+
+def pytest_configure() -> None:
+    """Make Ctrl-C work in the processes that tests start, also where the tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
