@@ -51,7 +51,7 @@ def _ratio(name: str, ratio: Runs) -> list[str]:
 
 
 def measure(data: str, precision: str) -> None:
-    """Train both models in turns in this process; answers the seconds of each epoch, on the wall and of the processor."""
+    """Train both models in turns in this process; answers each epoch's seconds, on the wall and of the processor."""
     from hpo import Stopping, datasets, training
     from hpo.models import build_cnn
     from hpo.run_dir import RunDir

@@ -64,13 +64,13 @@ class Runs:
         return [number(self.median), self.spread, str(len(self.values))]
 
 
-def in_turns(measures: Mapping[str, Callable[[], Result]], *, turns: int) -> dict[str, list[Result]]:
-    """Call each measure once a turn, in an order that turns round: A B, B A, A B."""
+def in_turns(measures: Mapping[str, Callable[[], Result]], *, turns: int, of: str = "") -> dict[str, list[Result]]:
+    """Call each measure once a turn, in an order that turns round: A B, B A, A B; says so, and of what."""
     results: dict[str, list[Result]] = {name: [] for name in measures}
     for turn in range(turns):
         for name in list(measures)[:: -1 if turn % 2 else 1]:
             results[name].append(measures[name]())
-            print(f"  turn {turn + 1} of {turns}: {name}", flush=True)
+            print(f"  {of}turn {turn + 1} of {turns}: {name}", flush=True)
     return results
 
 
