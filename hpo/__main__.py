@@ -35,7 +35,8 @@ def _run() -> int:
         return _complain(str(error), error.exit_code)
     except TyperException as error:  # an option or a command that is not there, a number out of range
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _complain(message, getattr(error, "exit_code", 2))
+        code = getattr(error, "exit_code", 2)
+        return _complain(message, code) if message else code  # without one, the help was printed
     except OSError:
         raise
     except Exception as error:

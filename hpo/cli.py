@@ -195,7 +195,7 @@ def export(
     """Retrain the best trial on all training images, measure it once on the test images, and save a proven model."""
     import os
 
-    from hpo.devices import Slot
+    from hpo.devices import Slot, import_backend
     from hpo.export import export as run
     from hpo.noise import silenced
     from hpo.run_dir import RunDir
@@ -203,6 +203,7 @@ def export(
     os.environ.update(Slot.from_environment().environment())
     stored, say = _stored(study, storage), (lambda message: None) if as_json else print
     with silenced():
+        import_backend()
         exported = run(stored, RunDir.from_environment(), output, number=trial, retrain=not no_retrain, announce=say)
     card = exported.card
     if as_json:
@@ -224,13 +225,14 @@ def evaluate(
     """Measure a saved model on the test images: accuracy, precision, recall, F1, confusion matrix."""
     import os
 
-    from hpo.devices import Slot
+    from hpo.devices import Slot, import_backend
     from hpo.evaluate import evaluate_file
     from hpo.noise import silenced
     from hpo.run_dir import RunDir
 
     os.environ.update(Slot.from_environment().environment())
     with silenced():
+        import_backend()
         measured = evaluate_file(model, run_dir=RunDir.from_environment(), dataset=dataset)
     if as_json:
         print_json(measured.as_json())
@@ -252,12 +254,13 @@ def predict(
     """Name what is on photos: class and probability."""
     import os
 
-    from hpo.devices import Slot
+    from hpo.devices import Slot, import_backend
     from hpo.noise import silenced
     from hpo.predict import predict_files
 
     os.environ.update(Slot.from_environment().environment())
     with silenced():
+        import_backend()
         predictions = predict_files(model, images, invert=invert)
     if as_json:
         print_json([prediction.as_json() for prediction in predictions])

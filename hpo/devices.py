@@ -1,5 +1,6 @@
 """The GPUs and cores of this machine as worker slots, and what a worker process needs to know of its own."""
 
+import importlib
 import os
 import re
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Slot:
         """The slot that the launcher gave this process; for a worker of its own, the first GPU, else all cores."""
         if "HPO_DEVICE" in os.environ:
             device = os.environ["HPO_DEVICE"]
-            return cls(threads=int(os.environ["HPO_THREADS"]), gpu=None if device == "cpu" else device[len("gpu:") :])
+            threads = int(os.environ.get("HPO_THREADS", usable_cores()))
+            return cls(threads=threads, gpu=None if device == "cpu" else device[len("gpu:") :])
         return slots(workers=1, gpus="all", workers_per_gpu=1)[0]
 
     def environment(self) -> dict[str, str]:
@@ -117,6 +119,21 @@ def usable_cores() -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def import_backend() -> None:
+    """Import Keras and its backend, which takes seconds, where it can still be said that they are not to be had.
+
+    Raises:
+        DeviceError: ``KERAS_BACKEND`` names none, or one that is not installed.
+    """
+    try:
+        importlib.import_module("keras")
+    except Exception as error:
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        raise DeviceError(
+            f"Keras cannot be imported with KERAS_BACKEND={backend}: {error}. Use tensorflow or jax."
+        ) from error
 
 
 def visible_gpus() -> list[str]:

@@ -15,6 +15,9 @@ def silenced() -> Iterator[None]:
 
     TensorFlow's C++ writes lines at import that no setting turns off, so the file descriptor itself is turned.
     """
+    if sys.stderr is None:  # closed by whoever started us
+        yield
+        return
     sys.stderr.flush()
     terminal = os.dup(2)
     with TemporaryFile() as hidden:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-from optuna.exceptions import OptunaError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -119,7 +119,8 @@ class Objective:
         Raises:
             StudyError: no trial of this study can run, such as with a metric that the model does not report.
             TrialInterrupted: this process has been asked to stop.
-            OptunaError, SQLAlchemyError: the storage does not answer.
+            StorageInternalError, SQLAlchemyError: the storage does not answer.
+            UpdateFinishedTrialError: the trial was taken for lost and ended while it ran.
         """
         trial = ReportedTrial(claim, {}, self._definition.direction, self._interrupted)
         try:
@@ -127,7 +128,7 @@ class Objective:
             return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
         except optuna.TrialPruned:
             return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=_epochs(trial))
-        except (StudyError, TrialInterrupted, OptunaError, SQLAlchemyError):
+        except (StudyError, TrialInterrupted, StorageInternalError, UpdateFinishedTrialError, SQLAlchemyError):
             raise  # not this trial's fault: it is given back
         except TrialFailure as failure:
             return self._failed(trial, failure)

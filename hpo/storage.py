@@ -70,7 +70,7 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
                 f"A SQLite storage must be a file that all workers can open, but got {shown(parsed)}. "
                 "Write sqlite:///path/to/hpo.db."
             )
-        return parsed.set(database=str(Path(parsed.database).expanduser().resolve()))
+        return parsed.set(drivername="sqlite", database=str(Path(parsed.database).expanduser().resolve()))
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     raise StorageError(

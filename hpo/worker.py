@@ -1,7 +1,6 @@
 """The loop of one worker process: claim a trial, keep it alive, run it, tell the result, repeat."""
 
 import gc
-import importlib
 import logging
 import os
 import signal
@@ -17,8 +16,8 @@ from optuna.trial import TrialState
 
 from hpo import stored_study
 from hpo.claims import Claim, Claims, Lease, Wait, give_back, worker_name
-from hpo.devices import Slot
-from hpo.errors import DeviceError, Interrupted, TrialInterrupted
+from hpo.devices import Slot, import_backend
+from hpo.errors import Interrupted, TrialInterrupted
 from hpo.objective import Objective, Outcome
 from hpo.run_dir import RunDir
 from hpo.storage import finish_trial
@@ -45,7 +44,7 @@ def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot) -> int:
     study = stored_study.load(storage, name)
     definition = stored_study.stored_definition(study)
     if definition.objective is None:
-        _import_backend()
+        import_backend()
     study.sampler, study.pruner = definition.sampler, definition.explicit_pruner()
     return Worker(study, definition, run_dir, slot).run()
 
@@ -128,17 +127,6 @@ class Worker:
             # Asked twice: end now. The launcher, or the lease, gives the trial back.
             os._exit(128 + signum)
         self._stop_signal = signum
-
-
-def _import_backend() -> None:
-    """Import Keras now, where it can still be said that it is not to be had; no trial pays for it."""
-    try:
-        importlib.import_module("hpo.training")
-    except Exception as error:
-        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        raise DeviceError(
-            f"Keras cannot be imported with KERAS_BACKEND={backend}: {error}. Use tensorflow or jax."
-        ) from error
 
 
 def stop_with_launcher() -> None:

@@ -221,7 +221,6 @@ def test_a_command_line_that_cannot_be_read_is_refused(
     assert not run_dir.home.exists()
 
 
-@pytest.mark.xfail(reason="__main__._run: says 'hpo: ' and nothing after the help that Typer has shown")
 def test_nothing_at_all_shows_the_help(hpo: Hpo) -> None:
     """With the exit code of a mistake, but without a complaint."""
     answer = hpo(code=2)
@@ -828,7 +827,6 @@ def test_a_backend_that_is_none_is_refused(hpo: Hpo, run_dir: RunDir) -> None:
     assert _studies(run_dir) == []
 
 
-@pytest.mark.xfail(reason="evaluate, predict, export: a KERAS_BACKEND that is none is a traceback of Keras's")
 def test_a_model_needs_a_backend_that_there_is(
     hpo: Hpo, exported: tuple[Place, dict[str, Any]], tmp_path: Path
 ) -> None:
