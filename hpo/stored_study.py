@@ -5,12 +5,14 @@ import json
 import platform
 import socket
 import subprocess
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 
 from hpo import catalog
@@ -57,6 +59,9 @@ def create_or_resume(
                 )
             # First what nobody waits for: from the moment the definition is there, the study counts as recorded.
             study.set_user_attr("environment", environment())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # a name for the dashboard's axes, no more
+                study.set_metric_names([definition.metric if definition.objective is None else "value"])
             _record(study, definition)
         else:
             _check_unchanged(definition, stored, amend=amend)
