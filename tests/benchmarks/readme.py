@@ -51,10 +51,21 @@ def _printed(folder: Path, name: str, command: list[str]) -> str:
 
 def _with_output(readme: str, name: str, command: list[str], printed: str) -> str:
     begin, end = f"<!-- output of {name} -->\n", "<!-- end -->"
-    block = f"{begin}```text\n$ {' '.join(command)}\n{printed}\n```\n{end}"
+    block = f"{begin}```text\n$ {' '.join(command)}\n{_shortened(printed)}\n```\n{end}"
     text, count = re.subn(re.escape(begin) + ".*?" + re.escape(end), lambda _: block, readme, flags=re.DOTALL)
     assert count == 1, f"README.md has no place for the output of {name}"
     return text
+
+
+def _shortened(printed: str) -> str:
+    """``printed`` with the middle of its progress, the lines that begin with a date, left out and counted."""
+    lines = printed.splitlines()
+    progress = [line for line in lines if re.match(r"\d{4}-\d\d-\d\d ", line)]
+    middle = progress[3:-3]
+    if not middle:
+        return printed
+    first = lines.index(middle[0])
+    return "\n".join([*lines[:first], f"[{len(middle)} more such lines]", *lines[first + len(middle) :]])
 
 
 def _photograph(run_dir: RunDir, output: Path) -> None:
