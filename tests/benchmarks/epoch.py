@@ -2,7 +2,7 @@
 
 One process with a worker's environment, on the GPU or all cores, holds two stock CNNs with equal weights and trains
 them in turns, an epoch each: one through `hpo.training.fit` (early stopping with the best weights kept, learning-rate
-reduction, a report each epoch, a look for NaN and for a signal each batch), one through `model.fit` with no callback
+reduction, a record of each epoch, a look for NaN and for a signal each batch), one through `model.fit` with no callback
 at all. Both take the same arrays, batch size (128) and validation images, and print nothing. Both have traced their
 functions in an epoch before, which does not count. Seconds are those of the whole call, one epoch each; the ratio of
 the processor's seconds is the steadier one beside busy neighbours.
@@ -75,7 +75,7 @@ def measure(data: str, precision: str) -> None:
         )
 
     def through_hpo() -> None:
-        training.fit(models["hpo"], dataset, settings, report=lambda epoch, value: False, interrupted=lambda: False)
+        training.fit(models["hpo"], dataset, settings, record=lambda value, epoch: False, interrupted=lambda: False)
 
     measures = {"plain": partial(_timed, plain), "hpo": partial(_timed, through_hpo)}
     in_turns(measures, turns=1)
