@@ -10,23 +10,28 @@ class Budget:
     """How much a study may cost.
 
     Args:
-        trials: trials in all, over every launch.
+        trials: trials in all, over every launch; None for an experiment that runs each of its settings.
         max_epochs: the most epochs of one trial; where the space has a parameter ``epochs``, its upper end.
         trial_seconds: seconds of training after which a trial ends with its epoch and keeps its best.
+        trial_timeout: seconds after which a trial has hung: its process is killed and the trial failed.
+        max_retries: how often a configuration runs again whose worker died.
     """
 
-    trials: int
+    trials: int | None = None
     max_epochs: int = 50
     trial_seconds: float | None = None
+    trial_timeout: float | None = None
+    max_retries: int = 3
 
     def __post_init__(self) -> None:
         for name, value in (("trials", self.trials), ("max_epochs", self.max_epochs)):
-            if not is_whole(value, at_least=1):
+            if not is_whole(value, at_least=1) and (name, value) != ("trials", None):
                 raise StudyError(f"Budget: {name} must be a whole number of at least 1, but got {value!r}.")
-        if self.trial_seconds is not None and not is_number(self.trial_seconds, above=0, below=float("inf")):
-            raise StudyError(
-                f"Budget: trial_seconds must be a positive number or None, but got {self.trial_seconds!r}."
-            )
+        for name, seconds in (("trial_seconds", self.trial_seconds), ("trial_timeout", self.trial_timeout)):
+            if seconds is not None and not is_number(seconds, above=0, below=float("inf")):
+                raise StudyError(f"Budget: {name} must be a positive number or None, but got {seconds!r}.")
+        if not is_whole(self.max_retries, at_least=0):
+            raise StudyError(f"Budget: max_retries must be a whole number of at least 0, but got {self.max_retries!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,37 +7,46 @@ from typing import Any
 
 from hpo.space import can_continue
 
+# Of the budget: how much of a search is run, and how its processes are watched.
+_LAUNCHING = {"trials", "trial_timeout", "max_retries"}
+
 # What an amended study may change: it alters how the search goes on, not what its past trials mean.
-_SAFE_CHANGES = {"description", "budget", "sampler", "pruner", "warm_starts"}
+_SAFE_CHANGES = {"budget", "sampler", "pruner", "warm_starts"}
 
 
 def fingerprint(canonical: Mapping[str, Any]) -> str:
     """SHA-256 (hexadecimal) of a canonical form, less what two launches of one study may differ in."""
-    meaning = {key: value for key, value in canonical.items() if key != "description"}
-    meaning["budget"] = {key: value for key, value in canonical["budget"].items() if key != "trials"}
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_meaning(canonical), sort_keys=True).encode()).hexdigest()
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for each value in which two canonical forms differ, trials and description left out."""
-    lines = []
-    for path in sorted(_leaves(old).keys() | _leaves(new).keys()):
-        before, after = _leaves(old).get(path), _leaves(new).get(path)
-        if before != after and path not in ("budget.trials", "description"):
-            lines.append(
-                f"{path}: {before if before is not None else 'absent'} -> {after if after is not None else 'absent'}"
-            )
-    return lines
+    """One line for each value in which two canonical forms differ, less what two launches may differ in."""
+    before, after = _leaves(_meaning(old)), _leaves(_meaning(new))
+    return [
+        f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    ]
 
 
 def may_amend(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether the trials of ``old`` stay comparable with those of ``new``, both canonical forms."""
+    before, after = _meaning(old), _meaning(new)
+    decisive = (before.keys() | after.keys()) - _SAFE_CHANGES - {"space"}
+    return all(before.get(key) == after.get(key) for key in decisive) and can_continue(old["space"], new["space"])
 
-    same = all(old.get(key) == new.get(key) for key in old.keys() | new.keys() if key not in _SAFE_CHANGES | {"space"})
-    return same and can_continue(old["space"], new["space"])
+
+def _meaning(canonical: Mapping[str, Any]) -> dict[str, Any]:
+    """A canonical form without what two launches may differ in: texts for people, reported figures, trials in all."""
+    meaning = {key: value for key, value in canonical.items() if key not in ("description", "remarks")}
+    settings = enumerate(canonical.get("settings", ()))
+    # By number, so that a difference shows the one setting and not all of them.
+    meaning["settings"] = {str(index): setting["params"] for index, setting in settings}
+    meaning["budget"] = {key: value for key, value in canonical["budget"].items() if key not in _LAUNCHING}
+    return meaning
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, str]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         return {k: v for key, item in value.items() for k, v in _leaves(item, f"{path}.{key}".lstrip(".")).items()}
     return {path: json.dumps(value)}

@@ -3,8 +3,10 @@
 import dataclasses
 import difflib
 import importlib.util
+import stat
 import sys
 import traceback
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from hpo.errors import StudyError
@@ -42,8 +44,13 @@ def read_file(path: Path) -> list[StudyDefinition]:
     """The studies that one Python file defines, in order; runs the file."""
     if not _is_file(path):
         raise StudyError(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
+    if path.stat().st_mode & stat.S_IWOTH:
+        raise StudyError(
+            f"A study file must not be writable by everyone, because it is run, but {path} is. "
+            f"Make it yours alone with: chmod o-w {path}"
+        )
     module_name = f"hpo_study_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=_Uncached(module_name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -60,6 +67,14 @@ def read_file(path: Path) -> list[StudyDefinition]:
         raise StudyError(f"{path} defines no study. Assign a StudyDefinition to a variable of the module.")
     _check_names(studies, str(path))
     return [dataclasses.replace(study, source=f"{path.absolute()}:{study.name}") for study in studies]
+
+
+class _Uncached(SourceFileLoader):
+    """Reads a study file each time it is run: Python's bytecode takes two versions of one second for the same."""
+
+    def path_stats(self, path: str) -> dict[str, float]:
+        """What Python asks before it reads or writes bytecode; without an answer it does neither."""
+        raise OSError
 
 
 def _find(name: str) -> StudyDefinition:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -14,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo import stored_study
 from hpo.claims import was_given_back
 from hpo.errors import StudyError
+from hpo.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class TrialRecord:
         seconds: of training and validation.
         seconds_to_best: until the end of the best epoch.
         parameters: of the model.
+        setting: of an experiment: the index of its setting, and ``repeat`` which run of it; both count from 0.
+        test_accuracy: of an experiment: of the best weights on the test images, as ``test_loss`` (nats),
+            ``test_precision``, ``test_recall`` and ``test_f1`` (each a mean over the classes); ``test_images`` were
+            classified in ``test_seconds``.
         history: for each of Keras's logs a value an epoch.
     """
 
@@ -48,6 +54,15 @@ class TrialRecord:
     seed: int | None = None
     attempt: int | None = None
     warm_start: int | None = None
+    setting: int | None = None
+    repeat: int | None = None
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    test_precision: float | None = None
+    test_recall: float | None = None
+    test_f1: float | None = None
+    test_seconds: float | None = None
+    test_images: int | None = None
     worker: str | None = None
     host: str | None = None
     device: str | None = None
@@ -156,10 +171,26 @@ def status(study: optuna.Study) -> StudyStatus:
     )
 
 
+def disk_bytes(study: optuna.Study, run_dir: RunDir) -> int:
+    """Bytes that the study takes on this machine: its folder, and the weights that its trials kept."""
+    weights = [
+        trial.user_attrs["weights"] for trial in study.get_trials(deepcopy=False) if "weights" in trial.user_attrs
+    ]
+    files = [*run_dir.study(study.study_name).rglob("*"), *(run_dir.artifacts / artifact for artifact in weights)]
+    return sum(map(_size, files))
+
+
 def overview(storage: BaseStorage) -> list[StudyStatus]:
     """The status of every study in the storage that has one objective, by name."""
     studies = (stored_study.load(storage, name) for name in stored_study.names(storage))
     return [status(study) for study in studies if len(study.directions) == 1]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:  # a checkpoint that has just been replaced
+        return 0
 
 
 def _busy_seconds(trials: list[FrozenTrial]) -> float:
@@ -198,6 +229,8 @@ def _record(trial: FrozenTrial, direction: StudyDirection) -> TrialRecord:
         seed=claim.get("seed"),
         attempt=claim.get("attempt"),
         warm_start=claim.get("warm_start"),
+        setting=claim.get("setting"),
+        repeat=claim.get("repeat"),
         worker=worker,
         host=worker.rpartition("-")[0] if worker else None,
         device=claim.get("device"),
@@ -210,7 +243,8 @@ def _record(trial: FrozenTrial, direction: StudyDirection) -> TrialRecord:
 
 _SCALARS = (
     "stop_reason", "failure", "best_epoch", "seconds", "seconds_to_best", "images_per_second", "parameters",
-    "precision", "backend",
+    "precision", "backend", "test_accuracy", "test_loss", "test_precision", "test_recall", "test_f1", "test_seconds",
+    "test_images",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 
 from hpo import catalog
 from hpo.canonical import changes, fingerprint, may_amend
+from hpo.devices import machine
 from hpo.errors import StudyChanged, StudyError
 from hpo.run_dir import RunDir, write_json
 from hpo.storage import backend_of, shown, study_lock
@@ -69,6 +70,21 @@ def create_or_resume(
     write_json(run_dir.definition(definition.name), study.user_attrs["definition"])
     write_json(run_dir.environment(definition.name), study.user_attrs["environment"])
     return study, stored is None
+
+
+def check_data(study: optuna.Study, sha256: str) -> None:
+    """Check that these are the data that the study's trials are trained on; a launch has recorded which.
+
+    Raises:
+        StudyChanged: they are others: somebody altered a file of their own.
+    """
+    recorded = study.user_attrs.get("data_sha256", sha256)
+    if recorded != sha256:
+        raise StudyChanged(
+            f"The data of study {study.study_name!r} have changed since its first launch, so that its trials cannot be "
+            f"compared: their SHA-256 is {sha256[:12]}…, and was {recorded[:12]}…. Launch it under another name with "
+            "--name."
+        )
 
 
 def load(storage: BaseStorage, name: str) -> optuna.Study:
@@ -141,6 +157,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "machine": machine(),
         "host": socket.gethostname(),
         "commit": _commit(),
         "versions": versions(),
@@ -162,7 +179,8 @@ def _record(study: optuna.Study, definition: StudyDefinition) -> None:
     study.set_user_attr("fingerprint", definition.fingerprint)
     study.set_user_attr("source", definition.source)
     study.set_user_attr("overrides", dict(definition.overrides))
-    study.set_user_attr("budget", definition.budget.trials)
+    study.set_user_attr("budget", definition.trials)
+    study.set_user_attr("max_retries", definition.budget.max_retries)
     study.set_user_attr("definition", definition.canonical())
 
 

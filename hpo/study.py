@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +11,19 @@ from typing import Any, Literal
 from optuna.distributions import IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, TPESampler
 
 from hpo import canonical, datasets
 from hpo.budget import Budget, Stopping, is_number, is_whole
 from hpo.errors import StudyError
+from hpo.experiment import Planned, Setting, values_of
 from hpo.run_dir import RunDir, check_study_name
 from hpo.space import Params, Space
 
+_NO_PICKLE = (
+    "another than CmaEsSampler: it unpickles what it finds in the storage, so that whoever can write there could run "
+    "code here. TPESampler or GPSampler do without."
+)
 _PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -31,18 +37,25 @@ def _default_sampler() -> BaseSampler:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyDefinition:
-    """A study: what to search, on which data, with which budget.
+    """A study: what to search, on which data, with which budget. Or an experiment: which settings to compare.
 
-    Give either ``dataset`` and ``model``, or ``objective``.
+    Give either ``dataset`` and ``model``, or ``objective``; and either ``space``, or ``settings``.
 
     Args:
         name: the study's name in the storage and its folder's.
         description: one line for ``hpo studies``.
         space: parameters by name: Optuna distributions, or ``When`` around one. A parameter ``epochs`` sets how
-            long a trial trains and ``batch_size`` the size of its batches; all others are the model's.
+            long a trial trains, ``batch_size`` the size of its batches and ``patience`` its early stopping; all
+            others are the model's.
+        settings: run each of these, ``repeats`` times with different seeds, instead of searching; no pruner ends one.
+            Each trial's best weights are measured on the test images when it ends: nothing is chosen by them.
+        repeats: of each setting.
+        base: parameters that every trial has, unless the space or its setting says otherwise.
+        remarks: what explains how ours differ from the reported figures; `hpo report` prints it.
         budget: how much the study may cost.
         dataset: a data set's name or the path of a ``.npz`` or ``.npy`` file.
         model: ``(params, dataset) -> compiled keras.Model`` that takes images (n, h, w, c) uint8.
+        prepare: ``(params, split, seed) -> split``: the images that a trial trains on, such as with altered copies.
         objective: ``(params, trial) -> float``; ``trial.report(value, epoch)`` records a value and ends the
             trial when it is to be pruned; ``trial.params``, ``trial.seed`` and ``trial.number`` are at hand.
         seed: of the validation split, of the sampler and of each trial.
@@ -63,16 +76,21 @@ class StudyDefinition:
     """
 
     name: str
-    space: Mapping[str, Any]
+    space: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget
     description: str = ""
     dataset: str | None = None
     model: Callable[..., Any] | None = None
+    prepare: Callable[..., datasets.Split] | None = None
     objective: Callable[..., float] | None = None
     seed: int = 0
     sampler: BaseSampler = field(default_factory=_default_sampler)
     pruner: BasePruner = field(default_factory=NopPruner)
     warm_starts: Sequence[Params] = ()
+    settings: Sequence[Setting] = ()
+    repeats: int = 1
+    base: Params = field(default_factory=dict)
+    remarks: str = ""
     metric: str = "val_accuracy"
     direction: Literal["maximize", "minimize"] = "maximize"
     stopping: Stopping = field(default_factory=Stopping)
@@ -106,11 +124,13 @@ class StudyDefinition:
             ("dataset", self.dataset is None or isinstance(self.dataset, str), "a data set's name or a file's path."),
             ("model", self.model is None or callable(self.model), "a function (params, dataset) -> compiled model."),
             ("objective", self.objective is None or callable(self.objective), "a function (params, trial) -> float."),
+            ("prepare", self.prepare is None or callable(self.prepare), "a function (params, split, seed) -> split."),
             ("budget", isinstance(self.budget, Budget), "a Budget, such as Budget(trials=40)."),
             ("stopping", isinstance(self.stopping, Stopping), "a Stopping, such as Stopping(patience=6)."),
             ("direction", self.direction in ("maximize", "minimize"), f"'maximize' or 'minimize'. {one_objective}"),
             ("metric", isinstance(self.metric, str) and bool(self.metric), f"the name of one metric. {one_objective}"),
             ("sampler", isinstance(self.sampler, BaseSampler), "a sampler from optuna.samplers."),
+            ("sampler", not _unpickles(self.sampler), _NO_PICKLE),
             ("pruner", isinstance(self.pruner, BasePruner), "a pruner from optuna.pruners."),
             ("seed", is_whole(self.seed, at_least=0), f"{whole} 0."),
             ("validation_fraction", is_number(self.validation_fraction, above=0, below=1), "between 0 and 1."),
@@ -118,20 +138,71 @@ class StudyDefinition:
             ("merge", self.merge is None or _is_merge(self.merge), "groups of old labels, such as ((0, 1), (2, 3))."),
             ("precision", self.precision in _PRECISIONS, f"one of {', '.join(_PRECISIONS)}."),
             ("warm_starts", _is_list_of_params(self.warm_starts), "a list of dictionaries of parameters."),
+            ("settings", _is_list_of_settings(self.settings), "a list of Setting, such as grid({...})."),
+            ("repeats", is_whole(self.repeats, at_least=1), f"{whole} 1."),
+            ("base", _is_json(self.base), "a dictionary of parameters that JSON can hold."),
         ]
         for name, holds, rule in rules:
             if not holds:
                 raise StudyError(f"`{name}` must be {rule} It is {getattr(self, name)!r}.")
-        space = Space(self.space)
-        object.__setattr__(self, "space", space.parameters)
+        if self.settings:
+            self._check_experiment()
+        elif self.budget.trials is None:
+            raise StudyError(
+                "a search must have a number of trials. Write budget=Budget(trials=40), or give `settings`."
+            )
+        space = self._whole_space()
+        if not self.settings:
+            object.__setattr__(self, "space", space.parameters)
+        object.__setattr__(self, "settings", tuple(self.settings))
+        object.__setattr__(self, "base", _plain(self.base))
         object.__setattr__(self, "warm_starts", tuple(_plain(params) for params in self.warm_starts))
         for params in self.warm_starts:
             space.check(params)
 
+    def _check_experiment(self) -> None:
+        if self.space:
+            raise StudyError("give either `space` to search, or `settings` to compare, but got both.")
+        if self.warm_starts:
+            raise StudyError("`warm_starts` belong to a search, but there are `settings`. Make each a Setting.")
+        params = [dict(setting.params) for setting in self.settings]
+        if twice := next((one for one in params if params.count(one) > 1), None):
+            raise StudyError(f"each setting must be there once, but {twice!r} is there twice. `repeats` runs it again.")
+        if self.trials > len(self.settings) * self.repeats:
+            raise StudyError(
+                f"the experiment has {len(self.settings)} settings with {self.repeats} repeats, so at most "
+                f"{len(self.settings) * self.repeats} trials, but its budget is {self.trials}."
+            )
+
     @property
     def search_space(self) -> Space:
-        """The space, with ``epochs`` limited to the budget."""
-        return Space(self.space).limited("epochs", self.budget.max_epochs)
+        """The space, with ``epochs`` limited to the budget; of an experiment the values that its settings have."""
+        return self._whole_space().limited("epochs", self.budget.max_epochs)
+
+    def _whole_space(self) -> Space:
+        return Space(values_of(self.settings) if self.settings else self.space)
+
+    @property
+    def trials(self) -> int:
+        """The budget: trials in all."""
+        return self.budget.trials or len(self.settings) * self.repeats
+
+    def plan(self) -> list[Planned]:
+        """The trials that the study lists: every setting once, then again; or the warm starts."""
+        if not self.settings:
+            return [Planned({"warm_start": index}, params) for index, params in enumerate(self.first_trials())]
+        return [
+            Planned({"setting": index, "repeat": repeat}, dict(setting.params))
+            for repeat in range(self.repeats)
+            for index, setting in enumerate(self.settings)
+        ]
+
+    def space_of(self, origin: Mapping[str, int]) -> Space:
+        """What a trial is asked for: the search space, or in an experiment the parameters of its setting."""
+        if "setting" not in origin:
+            return self.search_space
+        names = self.settings[origin["setting"]].params
+        return Space({name: parameter for name, parameter in self.search_space.parameters.items() if name in names})
 
     def first_trials(self) -> list[Params]:
         """The warm starts, with ``epochs`` limited to the budget."""
@@ -158,15 +229,23 @@ class StudyDefinition:
         trials: int | None = None,
         max_epochs: int | None = None,
         subset: int | None = None,
+        trial_timeout: float | None = None,
+        max_retries: int | None = None,
     ) -> "StudyDefinition":
         """This study with what a launch may set; None leaves it. All but the name is recorded in ``overrides``.
 
         Raises:
             StudyError: a value breaks its rule.
         """
-        given = {"trials": trials, "max_epochs": max_epochs, "subset": subset}
+        given = {
+            "trials": trials,
+            "max_epochs": max_epochs,
+            "subset": subset,
+            "trial_timeout": trial_timeout,
+            "max_retries": max_retries,
+        }
         kept = {option: value for option, value in given.items() if value is not None}
-        budget = {option: value for option, value in kept.items() if option != "subset"}
+        budget: dict[str, Any] = {option: value for option, value in kept.items() if option != "subset"}
         return dataclasses.replace(
             self,
             name=self.name if name is None else name,
@@ -197,11 +276,16 @@ class StudyDefinition:
         return {
             "name": self.name,
             "description": self.description,
+            "remarks": self.remarks,
             "dataset": self.dataset,
             "model": _qualified_name(self.model),
+            "prepare": _qualified_name(self.prepare),
             "objective": _qualified_name(self.objective),
             "space": self.search_space.as_json(),
-            "budget": dataclasses.asdict(self.budget),
+            "settings": [setting.as_json() for setting in self.settings],
+            "repeats": self.repeats,
+            "base": dict(self.base),
+            "budget": {**dataclasses.asdict(self.budget), "trials": self.trials},
             "seed": self.seed,
             "sampler": _settings(self.sampler),
             "pruner": _settings(self.explicit_pruner()),
@@ -221,6 +305,13 @@ class StudyDefinition:
         return canonical.fingerprint(self.canonical())
 
 
+def _unpickles(sampler: object) -> bool:
+    """Whether a sampler, or one that it wraps, unpickles what it finds in the storage."""
+    if not isinstance(sampler, BaseSampler):
+        return False
+    return isinstance(sampler, CmaEsSampler) or any(map(_unpickles, vars(sampler).values()))
+
+
 def _qualified_name(function: Callable[..., Any] | None) -> str | None:
     return None if function is None else getattr(function, "__qualname__", type(function).__name__)
 
@@ -235,6 +326,21 @@ def _settings(part: BaseSampler | BasePruner) -> dict[str, Any]:
         elif isinstance(value, str | int | float | bool) and "seed" not in name:
             settings[name.lstrip("_")] = value
     return {"type": type(part).__name__, **dict(sorted(settings.items()))}
+
+
+def _is_list_of_settings(value: object) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(setting, Setting) for setting in value)
+
+
+def _is_json(params: object) -> bool:
+    """Whether ``params`` are parameters that the storage can hold."""
+    if not isinstance(params, Mapping):
+        return False
+    try:
+        json.dumps(_plain(params))
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_merge(value: object) -> bool:

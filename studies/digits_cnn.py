@@ -12,7 +12,7 @@ study = StudyDefinition(
     dataset="digits",
     model=build_cnn,
     space={
-        "filters": IntDistribution(8, 32, log=True),
+        "filters": IntDistribution(16, 64, log=True),
         "blocks": IntDistribution(1, 2),
         "dense_units": IntDistribution(16, 128, log=True),
         "dropout": FloatDistribution(0.0, 0.5),

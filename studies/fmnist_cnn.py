@@ -42,12 +42,12 @@ study = StudyDefinition(
             "batch_size": 64, "epochs": 7,
         },
         {
-            "filters": 32, "blocks": 3, "convs_per_block": 1, "kernel_size": 3, "pooling": "max", "batch_norm": False,
+            "filters": 128, "blocks": 3, "convs_per_block": 1, "kernel_size": 3, "pooling": "max", "batch_norm": False,
             "dense_units": 100, "dropout": 0.1, "activation_optimizer": "leaky_relu+adam", "learning_rate": 1e-3,
             "batch_size": 64, "epochs": 20,
         },
         {
-            "filters": 32, "blocks": 2, "convs_per_block": 2, "kernel_size": 3, "pooling": "max", "batch_norm": True,
+            "filters": 64, "blocks": 2, "convs_per_block": 2, "kernel_size": 3, "pooling": "max", "batch_norm": True,
             "dense_units": 512, "dropout": 0.3, "activation_optimizer": "relu+adam", "learning_rate": 1e-3,
             "batch_size": 128, "epochs": 50,
         },

@@ -33,6 +33,9 @@ from hpo.errors import StudyError
         ),
         pytest.param({"trials": 1, "trial_seconds": "60"}, "trial_seconds must be .* but got '60'", id="time-as-text"),
         pytest.param({"trials": 1, "trial_seconds": True}, "trial_seconds must be .* but got True", id="time-as-yes"),
+        pytest.param({"trials": 1, "trial_timeout": 0}, "trial_timeout must be a positive number", id="no-timeout"),
+        pytest.param({"trials": 1, "max_retries": -1}, "max_retries must be .* at least 0, but got -1", id="retries"),
+        pytest.param({"trials": 1, "max_retries": None}, "max_retries must be .* but got None", id="no-retries"),
     ],
 )
 def test_a_bad_budget_is_refused(settings: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.pruners import HyperbandPruner, MedianPruner, PatientPruner
 from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
 
-from hpo import Budget, Stopping, StudyDefinition, When
+from hpo import Budget, Setting, Stopping, StudyDefinition, When, vary
 from hpo.canonical import changes, fingerprint, may_amend
 from hpo.models import build_cnn
 
@@ -36,9 +36,19 @@ def other_model(params: dict[str, Any], dataset: Any) -> Any:
     return None
 
 
+def copies(params: dict[str, Any], split: Any, seed: int) -> Any:
+    return split
+
+
 def _definition(**fields: Any) -> StudyDefinition:
     given = {"name": "s", "dataset": "digits", "model": build_cnn, "space": SPACE, "budget": Budget(trials=3), **fields}
     return StudyDefinition(**given)
+
+
+def _experiment(**fields: Any) -> StudyDefinition:
+    """Two settings of a network, each twice."""
+    given = {"space": {}, "settings": vary("units", {16: {}, 32: {}}), "repeats": 2, "budget": Budget(), **fields}
+    return _definition(**given)
 
 
 def _stored(definition: StudyDefinition) -> dict[str, Any]:
@@ -53,6 +63,7 @@ def _stored(definition: StudyDefinition) -> dict[str, Any]:
         pytest.param(_definition(budget=Budget(trials=99)), id="more-trials"),
         pytest.param(_definition().with_overrides(trials=99), id="more-trials-by-the-launch"),
         pytest.param(_definition(description="Another line for the list"), id="description"),
+        pytest.param(_definition(remarks="What explains a difference."), id="remarks"),
         pytest.param(_definition(source="elsewhere/s.py:s"), id="source"),
         pytest.param(_definition(overrides={"trials": 3}), id="overrides-that-change-nothing"),
         pytest.param(_definition(space=dict(SPACE)), id="nothing"),
@@ -89,6 +100,10 @@ CHANGES = [
     pytest.param({"subset": 1000}, id="subset"),
     pytest.param({"merge": ((0, 1), (2, 3))}, id="merge"),
     pytest.param({"precision": "float32"}, id="precision"),
+    pytest.param({"prepare": copies}, id="prepare"),
+    pytest.param({"base": {"dense_units": 32}}, id="base"),
+    pytest.param({"repeats": 2}, id="repeats"),
+    pytest.param({"settings": vary("units", {8: {}, 16: {}, 32: {}}), "space": {}}, id="settings"),
 ]
 
 
@@ -110,7 +125,7 @@ def test_no_field_is_forgotten_above() -> None:
     """A field that is new here has to be named in the canonical form, or among those that may differ."""
     covered = {field for case in CHANGES for field in case.values[0]}  # type: ignore[union-attr, attr-defined]
     fields = {field.name for field in dataclasses.fields(StudyDefinition)}
-    assert fields == covered | {"objective", "description", "source", "overrides"}
+    assert fields == covered | {"objective", "description", "remarks", "source", "overrides"}
 
 
 @pytest.mark.parametrize(
@@ -221,6 +236,7 @@ def test_changes_show_the_settings_of_a_pruner() -> None:
     [
         pytest.param({}, True, id="nothing"),
         pytest.param({"description": "new"}, True, id="description"),
+        pytest.param({"remarks": "new", "sampler": RandomSampler()}, True, id="remarks"),
         pytest.param({"budget": Budget(trials=9, max_epochs=99, trial_seconds=5)}, True, id="budget"),
         pytest.param({"budget": Budget(trials=3, max_epochs=5)}, True, id="budget-that-limits-the-epochs"),
         pytest.param({"sampler": RandomSampler()}, True, id="sampler"),
@@ -242,9 +258,88 @@ def test_changes_show_the_settings_of_a_pruner() -> None:
         pytest.param({"subset": 100}, False, id="subset"),
         pytest.param({"merge": ((0, 1), (2, 3))}, False, id="merge"),
         pytest.param({"precision": "float32"}, False, id="precision"),
+        pytest.param({"prepare": copies}, False, id="prepare"),
+        pytest.param({"base": {"dense_units": 32}}, False, id="base"),
         pytest.param({"sampler": RandomSampler(), "seed": 1}, False, id="safe-and-unsafe"),
     ],
 )  # fmt: skip
 def test_an_amended_study_must_stay_comparable(fields: dict[str, Any], *, may: bool) -> None:
     """How the search goes on may change; what its past trials mean may not."""
     assert may_amend(_stored(_definition()), _stored(_definition(**fields))) is may
+
+
+# Experiments
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        pytest.param(
+            _experiment(settings=vary("units", {16: {"test_accuracy": 0.9, "seconds": 68}, 32: {}})), id="figures"
+        ),
+        pytest.param(
+            _experiment(settings=[Setting({"units": 16}, name="small"), Setting({"units": 32}, name="large")]),
+            id="names",
+        ),
+        pytest.param(_experiment(remarks="Theirs had no early stopping."), id="remarks"),
+        pytest.param(_experiment(description="Another line for the list"), id="description"),
+        pytest.param(_experiment(budget=Budget(trials=3)), id="fewer-trials"),
+    ],
+)
+def test_fingerprint_of_an_experiment_does_not_depend_on(definition: StudyDefinition) -> None:
+    """What others measured and what people read: a figure corrected later costs no trial."""
+    assert definition.fingerprint == _experiment().fingerprint
+    assert changes(_stored(_experiment()), definition.canonical()) == []
+    assert may_amend(_stored(_experiment()), _stored(definition))
+
+
+@pytest.mark.parametrize(
+    ("fields", "lines"),
+    [
+        pytest.param(
+            {"settings": vary("units", {16: {"test_accuracy": 0.9}, 64: {}})},
+            ["settings.1.units: 32 -> 64", "space.units.attributes.choices: [16, 32] -> [16, 64]"],
+            id="a-setting",
+        ),
+        pytest.param(
+            {"settings": vary("units", {32: {}, 16: {}})},
+            [
+                "settings.0.units: 16 -> 32",
+                "settings.1.units: 32 -> 16",
+                "space.units.attributes.choices: [16, 32] -> [32, 16]",
+            ],
+            id="their-order",
+        ),
+        pytest.param({"repeats": 3}, ["repeats: 2 -> 3"], id="repeats"),
+        pytest.param({"base": {"epochs": 5}}, ["base.epochs: absent -> 5"], id="base"),
+        pytest.param({"prepare": copies}, ['prepare: null -> "copies"'], id="prepare"),
+    ],
+)
+def test_fingerprint_of_an_experiment_depends_on(fields: dict[str, Any], lines: list[str]) -> None:
+    """What its trials are, setting by setting; the difference shows no more, and nobody can accept it."""
+    changed = _experiment(**fields)
+    assert changed.fingerprint != _experiment().fingerprint
+    assert changes(_stored(_experiment()), changed.canonical()) == lines
+    assert not may_amend(_stored(_experiment()), _stored(changed))
+
+
+def test_fingerprint_of_an_experiment_survives_the_storage() -> None:
+    """Which keeps the canonical form as JSON."""
+    settings = [Setting({"units": 16, "pooling": None}, {"val_loss": 0.2}, "small"), Setting({"norm": True})]
+    experiment = _experiment(settings=settings, base={"rates": (0.1, 0.2), "units": np.int64(8)})
+    assert fingerprint(_stored(experiment)) == experiment.fingerprint
+    assert changes(_stored(experiment), experiment.canonical()) == []
+
+
+@pytest.mark.parametrize("launching", [{"trials": 9}, {"trial_timeout": 60.0}, {"max_retries": 0}], ids=str)
+def test_how_a_search_is_watched_is_no_change_of_it(launching: dict[str, Any]) -> None:
+    """Two launches may differ in it, and a study that was recorded before there was such a thing stays what it is."""
+    before, after = _definition(), _definition(budget=Budget(**{"trials": 3, **launching}))
+    assert before.fingerprint == after.fingerprint
+    stored = _stored(before)
+    assert changes(stored, _stored(after)) == []
+    older = {
+        **stored,
+        "budget": {"trials": 3, **{key: stored["budget"][key] for key in ("max_epochs", "trial_seconds")}},
+    }
+    assert fingerprint(older) == before.fingerprint

@@ -140,7 +140,7 @@ def test_a_path_without_a_file_is_named(path: str, tmp_path: Path) -> None:
         pytest.param("import no_such_module", r"ModuleNotFoundError: .*no_such_module.*\(line 1\)", id="import-error"),
         pytest.param("from hpo import Nothing", r"ImportError: cannot import name 'Nothing'", id="unknown-name-of-hpo"),
         pytest.param("import sys\nsys.exit('no licence')", r"SystemExit: no licence \(line 2\)", id="system-exit"),
-        pytest.param("\0", "does not import: SyntaxError", id="nul"),
+        pytest.param("\0", "does not import: (SyntaxError|ValueError)", id="nul"),
         pytest.param("", "defines no study. Assign a StudyDefinition to a variable", id="empty-file"),
         pytest.param(IMPORTS + "studies = [1]", "defines no study", id="no-study"),
         pytest.param(
@@ -207,3 +207,25 @@ def test_two_files_with_one_name_are_refused(write_study: WriteStudy) -> None:
         catalog.available()
     with pytest.raises(StudyError, match="defines two studies called 'mine'"):
         catalog.load("mine")
+
+
+def test_a_file_that_everyone_may_write_is_not_run(write_study: WriteStudy, tmp_path: Path) -> None:
+    """Whoever writes it would run code as whoever launches it."""
+    path = write_study(
+        f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n" + IMPORTS + _study("mine"), "mine.py"
+    )
+    path.chmod(0o666)
+    with pytest.raises(StudyError, match=rf"must not be writable by everyone.*chmod o-w {re.escape(str(path))}$"):
+        catalog.load(str(path))
+    assert not (tmp_path / "ran").exists()
+    path.chmod(0o664)
+    assert catalog.load(str(path)).name == "mine"
+
+
+def test_a_file_is_read_anew_each_time(write_study: WriteStudy) -> None:
+    """Also one that was changed within the same second to a text of the same length, and leaves nothing beside it."""
+    path = write_study(IMPORTS + _study("mine", description="one"), "mine.py")
+    assert catalog.load(str(path)).description == "one"
+    write_study(IMPORTS + _study("mine", description="two"), "mine.py")
+    assert catalog.load(str(path)).description == "two"
+    assert list(path.parent.iterdir()) == [path]

@@ -13,28 +13,17 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import Budget, StudyDefinition, results, stored_study
+from hpo import Budget, Setting, StudyDefinition, results, stored_study
 from hpo.claims import Claim, Claims, give_back
 from hpo.errors import StudyError
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, finish_trial, open_storage, resolve_url
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseStorage]:
-    """A SQLite file; making its tables takes half a second, so that the tests of this file share one."""
-    folder = tmp_path_factory.mktemp("database")
-    opened = open_storage(resolve_url(f"sqlite:///{folder}/hpo.db", RunDir(folder)), write=True)
-    yield opened
-    backend_of(opened).engine.dispose()
+from hpo.storage import backend_of, finish_trial, open_storage
 
 
 @pytest.fixture
-def storage(database: BaseStorage) -> BaseStorage:
-    """It, without any study."""
-    for study in database.get_all_studies():
-        database.delete_study(study._study_id)
-    return database
+def storage(sqlite: BaseStorage) -> BaseStorage:
+    """An empty one in a SQLite file; the same questions are asked of PostgreSQL elsewhere."""
+    return sqlite
 
 
 class _Search:
@@ -52,11 +41,12 @@ class _Search:
             }
         )
         self.study, _ = stored_study.create_or_resume(storage, definition, run_dir)
-        self._claims = Claims(self.study, definition, "gpu-box-3-4242", "gpu:1")
+        self._definition = definition
 
     def start(self, *reported: float) -> Claim:
         """A trial that runs and has reported these values, the first at epoch 1."""
-        claim = self._claims.next()
+        # Each as from a process of its own: one runs one trial at a time.
+        claim = Claims(self.study, self._definition, "gpu-box-3-4242", "gpu:1").next()
         assert isinstance(claim, Claim)
         claim.trial.suggest_float("x", 0, 1)
         for epoch, value in enumerate(reported, 1):
@@ -102,6 +92,29 @@ def test_a_trial_is_one_row(search: _Search) -> None:
     assert (row.seed, row.attempt, row.warm_start) == (claim.seed, 1, None)
     assert (row.worker, row.host, row.device) == ("gpu-box-3-4242", "gpu-box-3", "gpu:1")
     assert json.loads(json.dumps(row.as_json()))["params"] == row.params
+
+
+def test_a_trial_of_an_experiment_names_its_setting(storage: BaseStorage, run_dir: RunDir) -> None:
+    """And which repeat of it, both counted from 0; beside what it does on the test images."""
+    settings = [Setting({"x": 0.25}), Setting({"x": 0.5})]
+    experiment = _Search(storage, run_dir, space={}, settings=settings, repeats=2, budget=Budget())
+    measured: dict[str, Any] = {
+        "test_accuracy": 0.9, "test_loss": 0.3, "test_precision": 0.91, "test_recall": 0.89, "test_f1": 0.895,
+        "test_seconds": 0.5, "test_images": 360,
+    }  # fmt: skip
+    for _ in range(3):
+        experiment.run("COMPLETE", 0.5, **measured)
+    rows = results.trials(experiment.study)
+    assert [(row.setting, row.repeat, row.params["x"]) for row in rows] == [(0, 0, 0.25), (1, 0, 0.5), (0, 1, 0.25)]
+    assert {name: getattr(rows[0], name) for name in measured} == measured
+    assert {row.warm_start for row in rows} == {None}
+
+
+def test_a_trial_of_a_search_has_no_setting(search: _Search) -> None:
+    """Nor anything that was measured on test images."""
+    search.run("COMPLETE", 0.5)
+    (row,) = results.trials(search.study)
+    assert (row.setting, row.repeat, row.test_accuracy, row.test_images) == (None, None, None, None)
 
 
 @pytest.mark.usefixtures("tokyo")
@@ -218,6 +231,17 @@ def test_status_names_who_works(search: _Search) -> None:
         {**worker, "trial": 1, "epoch": 0, "value": None},
         {**worker, "trial": 2, "epoch": 2, "value": 0.25},
     ]
+
+
+def test_disk_bytes_are_of_the_study_s_folder_and_weights(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Not of other studies' weights, nor of what another machine kept."""
+    study = optuna.create_study(storage=storage, study_name="s")
+    for weights in ("here", "elsewhere"):
+        study.add_trial(optuna.create_trial(value=1.0, user_attrs={"weights": weights}))
+    for path in (run_dir.logs("s") / "worker.log", run_dir.artifacts / "here", run_dir.artifacts / "of-another-study"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    assert results.disk_bytes(study, run_dir) == 10
 
 
 def test_status_counts_the_seconds_of_the_search(storage: BaseStorage, run_dir: RunDir) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,10 @@ from hpo.storage import backend_of, open_storage, resolve_url
 SPACE = {"x": FloatDistribution(0.0, 1.0), "kind": CategoricalDistribution(["a", "b"])}
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseStorage]:
-    """A SQLite file; making its tables takes half a second, so that the tests of this file share one."""
-    folder = tmp_path_factory.mktemp("database")
-    opened = open_storage(resolve_url(f"sqlite:///{folder}/hpo.db", RunDir(folder)), write=True)
-    yield opened
-    backend_of(opened).engine.dispose()
-
-
 @pytest.fixture
-def storage(database: BaseStorage) -> BaseStorage:
-    """It, without any study."""
-    for study in database.get_all_studies():
-        database.delete_study(study._study_id)
-    return database
+def storage(sqlite: BaseStorage) -> BaseStorage:
+    """An empty one in a SQLite file; the same questions are asked of PostgreSQL elsewhere."""
+    return sqlite
 
 
 def score(params: dict[str, Any], trial: Any) -> float:
@@ -322,6 +311,18 @@ def test_a_worker_without_the_code_says_so(launched: optuna.Study, write_study: 
     write_study().unlink()
     with pytest.raises(StudyError, match="No study is called 'instant'"):
         stored_study.stored_definition(launched)
+
+
+def test_other_data_are_refused(storage: BaseStorage) -> None:
+    """A file of one's own is altered in its place; trials on the one and the other cannot be compared."""
+    study = optuna.create_study(storage=storage, study_name="s")
+    stored_study.check_data(study, "a" * 64)
+    study.set_user_attr("data_sha256", "a" * 64)
+    stored_study.check_data(study, "a" * 64)
+    with pytest.raises(
+        StudyChanged, match=r"SHA-256 is bbbbbbbbbbbb…, and was aaaaaaaaaaaa…\. Launch it under another"
+    ):
+        stored_study.check_data(study, "b" * 64)
 
 
 def test_a_launch_that_came_to_nothing_leaves_nothing(storage: BaseStorage, run_dir: RunDir) -> None:

@@ -1,16 +1,18 @@
 """What a study checks when it is written, what its budget makes of it, and what a launch may change."""
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, PartialFixedSampler, TPESampler
 
-from hpo import Budget, StudyDefinition, When
+from hpo import Budget, Setting, StudyDefinition, When, vary
 from hpo.errors import SpaceError, StudyError
+from hpo.experiment import Planned
 from hpo.models import build_cnn
 from hpo.run_dir import RunDir
 from hpo.space import Space
@@ -35,6 +37,12 @@ def _definition(**fields: Any) -> StudyDefinition:
 
 def _with_objective(**fields: Any) -> StudyDefinition:
     return _definition(**{"dataset": ..., "model": ..., "objective": score, **fields})
+
+
+def _experiment(**fields: Any) -> StudyDefinition:
+    """A study of three settings with a model; a field set to ``...`` is left out."""
+    settings = vary("filters", {8: {}, 16: {}, 32: {}})
+    return _definition(**{"space": ..., "settings": settings, "budget": Budget(), **fields})
 
 
 @pytest.mark.parametrize(
@@ -90,6 +98,17 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
         pytest.param("warm_starts", {"units": 32}, "a list of dictionaries of parameters.", id="one-warm-start"),
         pytest.param("warm_starts", [32], "a list of dictionaries of parameters.", id="warm-start-without-name"),
         pytest.param("warm_starts", None, "a list of dictionaries of parameters.", id="no-warm-starts"),
+        pytest.param("settings", Setting({"units": 16}), r"a list of Setting, such as grid\(\{\.\.\.\}\)\.",
+                     id="one-setting"),
+        pytest.param("settings", [{"units": 16}], "a list of Setting", id="setting-as-dictionary"),
+        pytest.param("settings", None, "a list of Setting", id="no-settings"),
+        pytest.param("repeats", 0, "a whole number of at least 1.", id="no-repeat"),
+        pytest.param("repeats", 2.0, "a whole number of at least 1.", id="repeats-as-float"),
+        pytest.param("base", None, "a dictionary of parameters that JSON can hold.", id="no-base"),
+        pytest.param("base", [("units", 16)], "a dictionary of parameters that JSON can hold.", id="base-as-list"),
+        pytest.param("base", {"activation": max}, "a dictionary of parameters that JSON can hold.",
+                     id="function-in-the-base"),
+        pytest.param("prepare", "copies", r"a function \(params, split, seed\) -> split\.", id="prepare-by-name"),
     ],
 )  # fmt: skip
 def test_a_bad_field_is_refused(field: str, value: Any, rule: str) -> None:
@@ -104,6 +123,17 @@ def test_an_objective_that_cannot_be_called_is_refused() -> None:
     """As a model is."""
     with pytest.raises(StudyError, match=r"^Study 's': `objective` must be a function \(params, trial\).* It is 3\.$"):
         _with_objective(objective=3)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_sampler_that_unpickles_is_refused(*, wrapped: bool) -> None:
+    """Also inside of another: Optuna keeps its state in the storage, as a pickle."""
+    sampler: BaseSampler = CmaEsSampler()
+    if wrapped:
+        sampler = PartialFixedSampler({"units": 32}, sampler)
+    with pytest.raises(StudyError, match="`sampler` must be another than CmaEsSampler: it unpickles"):
+        _definition(sampler=sampler)
 
 
 @pytest.mark.parametrize(
@@ -269,3 +299,135 @@ def test_dataset_is_loaded_by_the_rules_of_the_study(run_dir: RunDir) -> None:
 def test_a_study_with_an_objective_has_no_dataset(run_dir: RunDir) -> None:
     """Its objective looks after its own data."""
     assert _with_objective().load_dataset(run_dir) is None
+
+
+# Experiments
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        pytest.param(
+            {"space": SPACE},
+            "give either `space` to search, or `settings` to compare, but got both.",
+            id="settings-and-space",
+        ),
+        pytest.param(
+            {"settings": ()},
+            "a search must have a number of trials. Write budget=Budget(trials=40), or give `settings`.",
+            id="neither-trials-nor-settings",
+        ),
+        pytest.param(
+            {"settings": (), "space": SPACE},
+            "a search must have a number of trials. Write budget=Budget(trials=40), or give `settings`.",
+            id="a-search-without-trials",
+        ),
+        pytest.param(
+            {"settings": (), "budget": Budget(trials=3)},
+            "A search space must be a dictionary with at least one parameter, but got {}. "
+            'Write, for example, {"filters": IntDistribution(8, 128, log=True)}.',
+            id="neither-space-nor-settings",
+        ),
+        pytest.param(
+            {"warm_starts": [{"filters": 8}]},
+            "`warm_starts` belong to a search, but there are `settings`. Make each a Setting.",
+            id="warm-starts",
+        ),
+        pytest.param(
+            {"settings": [Setting({"x": 1, "y": 2}), Setting({"x": 2}), Setting({"y": 2, "x": 1}, name="again")]},
+            "each setting must be there once, but {'x': 1, 'y': 2} is there twice. `repeats` runs it again.",
+            id="a-setting-twice",
+        ),
+        pytest.param(
+            {"settings": [Setting({"x": True, "y": 1}), Setting({"x": 1, "y": 2})]},
+            "The values of 'x' in the settings must differ, but True and 1 are equal. Write them as one type.",
+            id="true-and-1",
+        ),
+        pytest.param(
+            {"repeats": 2, "budget": Budget(trials=7)},
+            "the experiment has 3 settings with 2 repeats, so at most 6 trials, but its budget is 7.",
+            id="more-trials-than-settings",
+        ),
+    ],
+)
+def test_an_experiment_that_is_none_is_refused(fields: dict[str, Any], message: str) -> None:
+    """It compares what is listed, each of it once a repeat, and nothing else."""
+    whole = re.escape(f"Study 's': {message}")
+    with pytest.raises(StudyError, match=f"^{whole}$"):
+        _experiment(**fields)
+
+
+def test_a_launch_cannot_give_an_experiment_more_trials_than_it_lists() -> None:
+    """There would be nothing to run; fewer are a part of it."""
+    experiment = _experiment(repeats=2)
+    assert experiment.with_overrides(trials=4).trials == 4
+    with pytest.raises(StudyError, match=r"^Study 's': the experiment has 3 settings .* but its budget is 9\.$"):
+        experiment.with_overrides(trials=9)
+
+
+def test_the_budget_of_an_experiment_is_all_of_its_trials() -> None:
+    """Unless it is written otherwise; that of a search is always written."""
+    assert _experiment().trials == 3
+    assert _experiment(repeats=4).trials == 12
+    assert _experiment(repeats=4, budget=Budget(trials=5)).trials == 5
+    assert _definition().trials == 3
+
+
+def test_every_setting_is_planned_once_before_any_is_again() -> None:
+    """An experiment that is stopped early has compared all its settings."""
+    experiment = _experiment(settings=[Setting({"x": 1}), Setting({"y": 2, "x": 2})], repeats=2)
+    assert experiment.plan() == [
+        Planned({"setting": 0, "repeat": 0}, {"x": 1}),
+        Planned({"setting": 1, "repeat": 0}, {"y": 2, "x": 2}),
+        Planned({"setting": 0, "repeat": 1}, {"x": 1}),
+        Planned({"setting": 1, "repeat": 1}, {"y": 2, "x": 2}),
+    ]
+
+
+def test_a_search_plans_its_warm_starts() -> None:
+    """Limited to its budget; what else it runs is sampled."""
+    search = _definition(warm_starts=[{"units": 32}, {"epochs": 20}], budget=Budget(trials=3, max_epochs=5))
+    assert search.plan() == [Planned({"warm_start": 0}, {"units": 32}), Planned({"warm_start": 1}, {"epochs": 5})]
+    assert _definition().plan() == []
+
+
+def test_a_trial_is_asked_for_the_parameters_of_its_setting() -> None:
+    """Each with all the values it has anywhere: Optuna wants the choices of a parameter to stay the same."""
+    settings = [Setting({"x": 1}), Setting({"kind": "b", "x": 2}), Setting({"kind": "a"})]
+    experiment = _experiment(settings=settings)
+    x, kind = CategoricalDistribution([1, 2]), CategoricalDistribution(["b", "a"])
+    assert experiment.search_space == Space({"x": x, "kind": kind})
+    assert [experiment.space_of({"setting": index, "repeat": 0}) for index in range(3)] == [
+        Space({"x": x}),
+        Space({"x": x, "kind": kind}),
+        Space({"kind": kind}),
+    ]
+
+
+@pytest.mark.parametrize("origin", [{}, {"warm_start": 0}], ids=["sampled", "warm-start"])
+def test_a_trial_of_a_search_is_asked_for_all_of_the_space(origin: dict[str, int]) -> None:
+    """Limited to the budget, as ever."""
+    search = _definition(budget=Budget(trials=3, max_epochs=5), warm_starts=[{"units": 32}])
+    assert search.space_of(origin) == search.search_space
+    assert search.search_space.distribution("epochs") == IntDistribution(1, 5, log=True)
+
+
+def test_an_experiment_can_be_varied() -> None:
+    """Study files write one experiment and replace what the next does otherwise; a search can come of it as well."""
+    filters = _experiment(repeats=2, base={"epochs": 2})
+    dropout = dataclasses.replace(filters, name="t", settings=vary("dropout", {0.0: {}, 0.5: {}}))
+    assert (dropout.trials, dropout.repeats, dropout.base) == (4, 2, {"epochs": 2})
+    assert list(dropout.search_space.parameters) == ["dropout"]
+    search = dataclasses.replace(dropout, settings=(), space=SPACE, budget=Budget(trials=5))
+    assert (search.trials, search.plan(), search.space) == (5, [], SPACE)
+
+
+def test_an_experiment_keeps_its_own_copies() -> None:
+    """As a search keeps those of its space; numbers of NumPy become those of Python, which JSON knows."""
+    settings = [Setting({"x": 1})]
+    base: dict[str, Any] = {"units": np.int64(32)}
+    experiment = _experiment(settings=settings, base=base)
+    settings.append(Setting({"x": 2}))
+    base["units"] = max
+    assert (experiment.settings, experiment.base) == ((Setting({"x": 1}),), {"units": 32})
+    assert type(experiment.base["units"]) is int

@@ -10,19 +10,16 @@ if TYPE_CHECKING:
 
     from hpo.datasets import Dataset
 
-# Wider layers cost more time than they bring on 28x28 images.
-MOST_FILTERS = 128
-
 
 def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     """A stack of convolution blocks, a dense layer and a softmax; the stock CNN of ``fmnist-cnn``.
 
     A block is one or more convolutions (same padding), each with batch normalization if asked for and the
-    activation, then 2x2 pooling and dropout. Each block doubles the filters of the one before, up to 128, and halves
-    the image's sides (Simonyan and Zisserman, 2015).
+    activation, then 2x2 pooling and dropout. Each block doubles the filters of the one before and halves the image's
+    sides (Simonyan and Zisserman, 2015): few filters where the image is large, which is where they cost most.
 
     Args:
-        params: ``filters`` of the first block (default 32), ``blocks`` (2), ``convs_per_block`` (1),
+        params: ``filters`` of the last block (default 64), ``blocks`` (2), ``convs_per_block`` (1),
             ``kernel_size`` (3), ``dense_units`` (128), ``dropout`` after each block and the dense layer (0),
             ``batch_norm`` (False), ``pooling`` "max" or "average" ("max"), the activation and the optimizer as in
             ``hpo.models.optimizer``.
@@ -45,8 +42,8 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
 
     images = keras.Input(dataset.input_shape)
     x = layers.Rescaling(1 / 255)(images)
-    for block in range(params.get("blocks", 2)):
-        filters = min(MOST_FILTERS, params.get("filters", 32) * 2**block)
+    for halvings in reversed(range(params.get("blocks", 2))):
+        filters = max(1, params.get("filters", 64) // 2**halvings)
         for _ in range(params.get("convs_per_block", 1)):
             # A bias before batch normalization is subtracted again.
             x = layers.Conv2D(filters, params.get("kernel_size", 3), padding="same", use_bias=not batch_norm)(x)

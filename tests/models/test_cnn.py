@@ -45,7 +45,7 @@ def _layers(model: Any, kind: str) -> list[Any]:
             id="one-block",
         ),
         pytest.param(
-            {"filters": 4, "blocks": 2, "kernel_size": 5, "batch_norm": True, "dense_units": 16},
+            {"filters": 8, "blocks": 2, "kernel_size": 5, "batch_norm": True, "dense_units": 16},
             _dataset(side=28, channels=3, classes=4),
             # no biases but scale and shift for each filter; 28 pooled to 14, to 7; the filters double to 8
             (5 * 5 * 3 * 4 + 2 * 4) + (5 * 5 * 4 * 8 + 2 * 8) + (7 * 7 * 8 * 16 + 16) + (16 * 4 + 4),
@@ -75,7 +75,7 @@ def test_defaults_are_those_of_the_docstring(keras: Any) -> None:
     """A space may leave every parameter out."""
     model = build_cnn({}, _dataset())
     documented = {
-        "filters": 32, "blocks": 2, "convs_per_block": 1, "kernel_size": 3, "dense_units": 128, "dropout": 0,
+        "filters": 64, "blocks": 2, "convs_per_block": 1, "kernel_size": 3, "dense_units": 128, "dropout": 0,
         "batch_norm": False, "pooling": "max", "activation": "relu", "optimizer": "adam",
     }  # fmt: skip
     assert _shape_of(model) == _shape_of(build_cnn(documented, _dataset()))
@@ -127,10 +127,11 @@ def test_batch_norm_is_there_only_if_asked_for(keras: Any, *, batch_norm: bool, 
     assert {layer.use_bias for layer in _layers(model, "Conv2D")} == {not batch_norm}
 
 
-def test_filters_double_up_to_the_most(keras: Any) -> None:
-    """Wider layers cost more than they bring."""
-    model = build_cnn({"filters": 48, "blocks": 3, "dense_units": 8}, _dataset())
-    assert [layer.filters for layer in _layers(model, "Conv2D")] == [48, 96, 128]
+@pytest.mark.parametrize(("filters", "widths"), [(128, [32, 64, 128]), (11, [2, 5, 11]), (2, [1, 1, 2])])
+def test_filters_double_up_to_the_last_block(keras: Any, filters: int, widths: list[int]) -> None:
+    """Few where the image is large, and never none."""
+    model = build_cnn({"filters": filters, "blocks": 3, "dense_units": 8}, _dataset())
+    assert [layer.filters for layer in _layers(model, "Conv2D")] == widths
 
 
 def test_each_parameter_reaches_its_layers(keras: Any) -> None:

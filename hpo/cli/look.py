@@ -1,0 +1,195 @@
+"""Commands that show what there is: studies, trials, reports, the dashboard, data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.cli.options import AsJson, Storage, Study, open_study, reader
+from hpo.listing import print_csv, print_json, print_table, short
+
+
+def studies(storage: Storage = None, as_json: AsJson = False) -> None:
+    """List the studies that can be launched, and how far the stored ones are."""
+    from hpo import catalog, results
+
+    stored = {status.name: status for status in results.overview(opened)} if (opened := reader(storage)) else {}
+    known = {study.name: study for study in catalog.available()}
+    rows = [
+        {
+            "name": name,
+            "trials": stored[name].finished if name in stored else 0,
+            "budget": stored[name].budget if name in stored else known[name].trials,
+            "best": stored[name].best.value if name in stored and stored[name].best else None,  # type: ignore[union-attr]
+            "description": known[name].description if name in known else "",
+        }
+        for name in sorted(known.keys() | stored.keys())
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows)
+
+
+def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Show where a study stands: its budget, its trials by state, the best, who works on it, its size on disk."""
+    from hpo import results
+    from hpo.progress import summary
+    from hpo.run_dir import RunDir
+
+    opened = open_study(study, storage)
+    now, taken = results.status(opened), results.disk_bytes(opened, RunDir.from_environment())
+    if as_json:
+        print_json({**now.as_json(), "disk_bytes": taken})
+        return
+    print(f"{now.name}: {summary(now, 'value')}")
+    print(f"On this machine's disk: {taken / 1e6:.1f} MB, without the storage.")
+    if now.workers:
+        print_table(now.workers)
+
+
+def trials(
+    study: Study,
+    storage: Storage = None,
+    as_json: AsJson = False,
+    output_format: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
+) -> None:
+    """List every trial: parameters, value, epochs, seconds and why it stopped."""
+    from hpo import results
+    from hpo.errors import UsageError
+
+    if output_format not in ("table", "csv"):
+        raise UsageError(f"--format must be table or csv, but got {output_format!r}.")
+    rows = results.trials(open_study(study, storage))
+    if as_json:
+        print_json([row.as_json() for row in rows])
+        return
+    if output_format == "csv":
+        print_csv([row.as_json() for row in rows])
+        return
+    columns = ("number", "state", "value", "epochs", "best_epoch", "seconds", "stop_reason")
+    print_table([{**{name: getattr(row, name) for name in columns}, "params": short(row.params)} for row in rows])
+    for row in rows:
+        if row.failure is not None:
+            print(f"Trial {row.number} failed ({row.stop_reason}): {row.failure}")
+
+
+def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
+    """Show the best trial."""
+    from hpo import results
+
+    row = results.best(open_study(study, storage))
+    if as_json:
+        print_json(row.as_json())
+        return
+    print(f"Trial {row.number}: value {row.value:.4f}")
+    for name, value in row.params.items():
+        print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
+    if row.epochs is not None:
+        print(f"  {row.epochs} epochs, the best was {row.best_epoch}")
+    print(f"  {row.seconds} s; {row.stop_reason}")
+
+
+def report(
+    study: Annotated[list[str], typer.Option(help="A stored study's name; several in a row make one document.")],
+    storage: Storage = None,
+    output_format: Annotated[str, typer.Option("--format", help="md (Markdown).")] = "md",
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write; of one that is there, other studies stay.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show each setting of an experiment: mean and deviation over its repeats, and what others reported."""
+    from hpo.averages import settings
+    from hpo.errors import UsageError
+    from hpo.report import document, markdown
+    from hpo.run_dir import replacing
+
+    if output_format != "md":
+        raise UsageError(f"--format must be md, but got {output_format!r}. --json prints the same as JSON.")
+    stored = [open_study(name, storage) for name in study]
+    if as_json:
+        print_json({each.study_name: [row.as_json() for row in settings(each)] for each in stored})
+        return
+    if output is None:
+        print("\n".join(map(markdown, stored)), end="")
+        return
+    try:
+        text = document(stored, output.read_text(encoding="utf-8", errors="replace") if output.exists() else "")
+        with replacing(output) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"--output must be a file that can be written, but {output} is not: {error.strerror}."
+        ) from None
+    print(f"Wrote {output}.")
+
+
+def compare(
+    studies: Annotated[list[str], typer.Argument(help="Names of stored studies.")],
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the best of each study side by side: accuracy, loss, precision, recall, F1, parameters, training seconds."""
+    from hpo.report import best_setting
+
+    rows = [best_setting(open_study(name, storage)) for name in studies]
+    if as_json:
+        print_json(rows)
+        return
+    print_table([{name: value for name, value in row.items() if name != "measured_on"} for row in rows])
+    if searches := [row["study"] for row in rows if row["measured_on"] == "validation"]:
+        print(f"On validation images: {', '.join(searches)}. `hpo export` measures a search's best on the test images.")
+
+
+def dashboard(
+    storage: Storage = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    token: Annotated[
+        str | None, typer.Option(envvar="HPO_DASHBOARD_TOKEN", help="The password in its address; else a random one.")
+    ] = None,
+    writable: Annotated[bool, typer.Option("--writable", help="Allow changes, such as deleting a study.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> None:
+    """Browse all studies of the storage in optuna-dashboard; read-only unless asked."""
+    import secrets
+    import webbrowser
+
+    from hpo.dashboard import serve
+    from hpo.run_dir import RunDir
+    from hpo.storage import open_storage, resolve_url
+
+    run_dir = RunDir.from_environment()
+    opened = open_storage(resolve_url(storage, run_dir), write=writable)
+
+    def announce(url: str) -> None:
+        print(f"optuna-dashboard: {url}\nCtrl-C ends it.", flush=True)
+        if not no_browser:
+            webbrowser.open(url)
+
+    serve(
+        opened,
+        host=host,
+        port=port,
+        token=token or secrets.token_urlsafe(16),
+        writable=writable,
+        artifacts=run_dir.artifacts,
+        on_ready=announce,
+    )
+
+
+def data_show(
+    dataset: Annotated[str, typer.Option(help="A data set's name or a .npz or .npy file.")],
+    output: Annotated[Path, typer.Option(help="The .png file to write.")],
+) -> None:
+    """Draw the first training images with their classes."""
+    from hpo import datasets
+    from hpo.run_dir import RunDir
+
+    loaded = datasets.load(dataset, run_dir=RunDir.from_environment())
+    datasets.grid(loaded, output)
+    print(
+        f"{output}: the first images of {loaded.name}; {len(loaded.train.labels)} train, "
+        f"{len(loaded.validation.labels)} validation, {loaded.num_classes} classes"
+    )

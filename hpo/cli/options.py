@@ -1,0 +1,42 @@
+"""Options that several commands share, and the stored study that they name."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+
+Study = Annotated[str, typer.Option("--study", help="The stored study's name.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/NAME; else HPO_STORAGE, else the file in HPO_HOME."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def open_study(study: str, storage: str | None, *, write: bool = False) -> "optuna.Study":
+    """The study of that name in the storage.
+
+    Raises:
+        StudyError, StorageError: there is none.
+    """
+    from hpo import stored_study
+    from hpo.run_dir import RunDir
+    from hpo.storage import open_storage, resolve_url
+
+    return stored_study.load(open_storage(resolve_url(storage, RunDir.from_environment()), write=write), study)
+
+
+def reader(storage: str | None) -> "BaseStorage | None":
+    """The storage to read; None where the default one has not been made yet."""
+    import os
+
+    from hpo.run_dir import RunDir
+    from hpo.storage import open_storage, resolve_url
+
+    run_dir = RunDir.from_environment()
+    if not storage and not os.environ.get("HPO_STORAGE") and not run_dir.database.exists():
+        return None
+    return open_storage(resolve_url(storage, run_dir), write=False)

@@ -1,0 +1,126 @@
+"""Commands that search: launch a study, join one."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli.options import Storage, Study
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from hpo.study import StudyDefinition
+
+
+def launch(
+    study: Annotated[str, typer.Option(help="A study's name, FILE.py, or FILE.py:NAME.")],
+    storage: Storage = None,
+    name: Annotated[str | None, typer.Option(help="Run it under another name, as a study of its own.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, earlier launches included.")] = None,
+    max_epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs of one trial.")] = None,
+    subset: Annotated[int | None, typer.Option(min=1, help="Use this many of the training images.")] = None,
+    workers: Annotated[str, typer.Option(help="How many worker processes, or auto.")] = "auto",
+    gpus: Annotated[str, typer.Option(help="all, none, or indices such as 0,1.")] = "all",
+    workers_per_gpu: Annotated[int, typer.Option(min=1, help="Worker processes on each GPU.")] = 1,
+    max_failures: Annotated[int, typer.Option(min=1, help="End after this many failed trials in a row.")] = 5,
+    max_retries: Annotated[
+        int | None, typer.Option(min=0, help="How often a configuration runs again whose worker died.")
+    ] = None,
+    trial_timeout: Annotated[
+        float | None, typer.Option(min=1, help="Seconds after which a trial has hung and its process is killed.")
+    ] = None,
+    amend: Annotated[bool, typer.Option("--amend", help="Accept a changed definition where that is safe.")] = False,
+) -> None:
+    """Search: run a study's trials in worker processes until its budget has ended. Again continues it."""
+    from hpo import devices
+    from hpo.launch import launch as run
+    from hpo.progress import duration, progress
+    from hpo.run_dir import RunDir
+    from hpo.storage import resolve_url
+
+    run_dir = RunDir.from_environment()
+    url = resolve_url(storage, run_dir)
+    definition = _definition(study, url).with_overrides(
+        name=name,
+        trials=trials,
+        max_epochs=max_epochs,
+        subset=subset,
+        trial_timeout=trial_timeout,
+        max_retries=max_retries,
+    )
+    slots = devices.slots(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
+    with progress(definition.metric if definition.objective is None else "value") as show:
+        done = run(definition, url, run_dir, slots, show=show, amend=amend, max_failures=max_failures)
+    status = done.status
+    if done.ran == 0:
+        # An experiment has no more trials than it lists.
+        more = "" if definition.settings and status.budget >= len(definition.plan()) else " More with --trials."
+        print(f"Nothing to run: all {status.budget} trials of {status.name} are done.{more}")
+    else:
+        print(f"{done.ran} trials in this launch; {status.finished} of {status.budget} done.")
+    if status.best is not None:
+        print(f"Best trial of {status.name}: {status.best.number}, value {status.best.value:.4f}")
+        for parameter, value in status.best.params.items():
+            print(f"  {parameter} = {value:.6g}" if isinstance(value, float) else f"  {parameter} = {value}")
+        print(f"Search time: {duration(status.seconds)}")
+    elsewhere = f" --storage {storage}" if storage else ""
+    print("Next:")
+    if definition.settings:
+        print(f"  hpo report --study {status.name}{elsewhere}")
+    if definition.objective is None:
+        print(f"  hpo export --study {status.name} --output best.h5{elsewhere}")
+    print(f"  hpo trials --study {status.name}{elsewhere}")
+    print(f"  hpo dashboard{elsewhere}")
+
+
+def worker(
+    study: Study,
+    storage: Storage = None,
+    with_launcher: Annotated[bool, typer.Option("--with-launcher", hidden=True)] = False,
+) -> None:
+    """Join a launched study from any shell or machine, and run its trials until its budget has ended."""
+    import logging
+    import os
+
+    from hpo.devices import Slot
+    from hpo.run_dir import RunDir
+    from hpo.storage import open_storage, resolve_url
+    from hpo.worker import stop_with_launcher, work
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if with_launcher:
+        stop_with_launcher()
+    run_dir = RunDir.from_environment()
+    slot = Slot.from_environment()
+    # Before anything imports a backend, which reads them then.
+    os.environ.update(slot.environment())
+    opened = open_storage(resolve_url(storage, run_dir), write=True, wait=with_launcher)
+    ran = work(opened, study, run_dir, slot)
+    print(f"The budget of {study} has ended; this worker ran {ran} trials.")
+
+
+def _definition(study: str, url: "URL") -> "StudyDefinition":
+    """The definition that ``study`` names: one in a file, else one that the storage has under that name."""
+    from hpo import catalog, stored_study
+    from hpo.errors import StorageError, StudyChanged, StudyError
+    from hpo.storage import open_storage
+
+    try:
+        return catalog.load(study)
+    except StudyError as unknown:
+        try:
+            return stored_study.stored_definition(stored_study.load(open_storage(url, write=False), study))
+        except StudyChanged:
+            raise
+        except (StudyError, StorageError):
+            raise unknown from None
+
+
+def _count(workers: str) -> int | None:
+    from hpo.errors import UsageError
+
+    if workers == "auto":
+        return None
+    if not workers.isdecimal() or int(workers) < 1:
+        raise UsageError(f"--workers must be auto or a whole number of at least 1, but got {workers!r}.")
+    return int(workers)

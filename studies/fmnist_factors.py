@@ -1,0 +1,137 @@
+"""Report D: one factor at a time around a small network, five repeats each.
+
+The base: a convolution of 32 filters, 3x3, a pool, 16 dense units, a softmax; SGD with momentum, 5 epochs. The report
+names no batch size: Keras's 32; where it names no learning rate: 0.01, the best of those it tried.
+"""
+
+from dataclasses import replace
+
+from hpo import Budget, Setting, Stopping, StudyDefinition, vary
+from hpo.models import build_stack
+
+VALIDATION = (
+    "Looked at: our validation accuracies, which lie closer to the reported figures than our test accuracies do; the "
+    "report does not say which images its figures are of. And the report itself: it has one setting (32 filters, 16 "
+    "units, 5 epochs, a rate of 0.01) in four of its tables, with a different figure in each. See fmnist-conditions "
+    "for what it does not name."
+)
+
+filters = StudyDefinition(
+    name="fmnist-filters",
+    description="Report D: 8 to 128 filters, five repeats",
+    dataset="fashion-mnist",
+    model=build_stack,
+    base={
+        "layers": "conv{filters} pool drop{dropout} flatten dense{dense_units} softmax",
+        "filters": 32, "dense_units": 16, "dropout": 0.0,
+        "optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01, "batch_size": 32, "epochs": 5,
+    },
+    settings=vary(
+        "filters",
+        {
+            8: {"test_accuracy": 0.89496},
+            16: {"test_accuracy": 0.89974},
+            32: {"test_accuracy": 0.89932},
+            64: {"test_accuracy": 0.90258},
+            128: {"test_accuracy": 0.90146},
+        },
+    ),
+    repeats=5,
+    remarks=VALIDATION,
+    stopping=Stopping(patience=None, reduce_lr_patience=None),
+    budget=Budget(max_epochs=20),
+)  # fmt: skip
+
+dense_units = replace(
+    filters,
+    name="fmnist-dense-units",
+    description="Report D: 16 to 512 dense units, five repeats",
+    settings=vary(
+        "dense_units",
+        {
+            16: {"test_accuracy": 0.9009},
+            64: {"test_accuracy": 0.9099},
+            128: {"test_accuracy": 0.9086},
+            256: {"test_accuracy": 0.9089},
+            512: {"test_accuracy": 0.9065},
+        },
+    ),
+)
+
+epochs = replace(
+    filters,
+    name="fmnist-epochs",
+    description="Report D: 1 to 20 epochs, five repeats",
+    settings=vary(
+        "epochs",
+        {
+            1: {"test_accuracy": 0.86545},
+            2: {"test_accuracy": 0.876875},
+            5: {"test_accuracy": 0.891075},
+            10: {"test_accuracy": 0.892625},
+            20: {"test_accuracy": 0.9015},
+        },
+    ),
+)
+
+learning_rate = replace(
+    filters,
+    name="fmnist-learning-rate",
+    description="Report D: learning rates of 0.1 to 0.00001, five repeats",
+    remarks="Looked at: the smaller the rate, the further ours lies below the reported figure, and our last epoch is "
+    "always our best: ours has learned less in the same epochs. That is what a larger step gives at the same rate; "
+    "fmnist-conditions tries what could make it larger. " + VALIDATION,
+    settings=vary(
+        "learning_rate",
+        {
+            0.1: {"test_accuracy": 0.8321},
+            0.01: {"test_accuracy": 0.895525},
+            0.001: {"test_accuracy": 0.874175},
+            0.0001: {"test_accuracy": 0.836075},
+            0.00001: {"test_accuracy": 0.7402},
+        },
+    ),
+)
+
+dropout = replace(
+    filters,
+    name="fmnist-dropout",
+    description="Report D: dropout of 0 to 0.5 after the pool, 20 epochs with early stopping, five repeats",
+    base={**filters.base, "epochs": 20, "patience": 3},
+    settings=vary(
+        "dropout",
+        {
+            0.0: {"test_accuracy": 0.8939, "best_epoch": 7},
+            0.1: {"test_accuracy": 0.901775},
+            0.2: {"test_accuracy": 0.9013},
+            0.3: {"test_accuracy": 0.900275},
+            0.4: {"test_accuracy": 0.902375},
+            0.5: {"test_accuracy": 0.898625},
+        },
+    ),
+)
+
+conditions = replace(
+    filters,
+    name="fmnist-conditions",
+    remarks="Neither another batch size nor another momentum brings the first setting up to the reported figure, so "
+    "that what it is measured on remains: our validation accuracy lies closer. The smallest rate comes out above its "
+    "reported figure with a momentum of 0.99 or with Adam, and far below it with 0.9 (see fmnist-learning-rate): the "
+    "report's small rates stepped further than SGD with the usual momentum does.",
+    description="What report D does not name: other batch sizes, momenta and optimizers under two of its settings",
+    settings=[
+        *(
+            Setting(
+                {"learning_rate": 0.01, "optimizer": "sgd", "batch_size": batch_size, "momentum": momentum},
+                {"test_accuracy": 0.89932},
+            )
+            for batch_size, momentum in [(32, 0.9), (8, 0.9), (128, 0.9), (32, 0.0), (32, 0.99)]
+        ),
+        Setting(
+            {"learning_rate": 0.00001, "optimizer": "sgd", "batch_size": 32, "momentum": 0.99},
+            {"test_accuracy": 0.7402},
+        ),
+        Setting({"learning_rate": 0.00001, "optimizer": "adam", "batch_size": 32}, {"test_accuracy": 0.7402}),
+    ],
+    repeats=1,
+)

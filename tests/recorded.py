@@ -1,0 +1,52 @@
+"""A study in a real storage whose trials end as a test says, claimed and told as a worker does it."""
+
+from typing import Any
+
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from hpo import Budget, StudyDefinition, stored_study
+from hpo.claims import Claim, Claims, give_back
+from hpo.run_dir import RunDir
+from hpo.storage import finish_trial
+
+
+class Recorded:
+    """A recorded study; ``fields`` are those of its definition, which has an objective unless it has a model."""
+
+    def __init__(self, storage: BaseStorage, run_dir: RunDir, **fields: Any) -> None:
+        given = {
+            "name": "s",
+            "budget": Budget(),
+            "sampler": RandomSampler(),
+            "source": fields.get("name", "s"),
+            **fields,
+        }
+        if "model" not in given:
+            given["objective"] = _never
+        self._definition = StudyDefinition(**given)
+        self.study, _ = stored_study.create_or_resume(storage, self._definition, run_dir)
+
+    def start(self) -> Claim:
+        """The next trial, which runs with its parameters."""
+        claim = Claims(self.study, self._definition, "gpu-box-3-4242", "gpu:1").next()
+        assert isinstance(claim, Claim)
+        self._definition.space_of(claim.origin).suggest(claim.trial)
+        return claim
+
+    def run(self, value: float | None, *, state: TrialState = TrialState.COMPLETE, **records: Any) -> None:
+        """The next trial ends with this."""
+        finish_trial(self.study._storage, self.start().trial._trial_id, state, value, records)
+
+    def fail(self, failure: str, reason: str = "error") -> None:
+        """The next trial fails by itself."""
+        self.run(None, state=TrialState.FAIL, stop_reason=reason, failure=failure)
+
+    def give_back(self) -> None:
+        """The next trial is lost, and is the next once more."""
+        give_back(self.study, self.start().trial._trial_id, "interrupted")
+
+
+def _never(params: dict[str, Any], trial: Any) -> float:
+    raise AssertionError("a test says how trials end")

@@ -1,0 +1,82 @@
+"""The studies that ship with hpo: each loads, and each experiment's settings are what their reports say."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpo import Setting, StudyDefinition, catalog
+from hpo.datasets import Dataset, Split
+from hpo.datasets.merge import merge_classes
+from hpo.objective import build
+
+STUDIES = {study.name: study for study in catalog.available()}
+EXPERIMENTS = {
+    "fmnist-autoencoder": 4,
+    "mnist-convnets": 6,
+    "fmnist-convnets": 6,
+    "fmnist5-architectures": 4,
+    "fmnist5-optimizer": 2,
+    "fmnist5-batch-size": 4,
+    "fmnist5-learning-rate": 4,
+    "fmnist5-epochs": 4,
+    "fmnist5-transfer": 2,
+    "fmnist-filters": 25,
+    "fmnist-dense-units": 25,
+    "fmnist-epochs": 25,
+    "fmnist-learning-rate": 25,
+    "fmnist-dropout": 30,
+    "fmnist-conditions": 7,
+    "fmnist-mlp": 3,
+    "fmnist-pooling": 5,
+    "fmnist-batch-size": 3,
+    "fmnist-augmentation": 3,
+    "fmnist-activation-optimizer": 35,
+    "fmnist-regularization": 4,
+    "fmnist-fan": 2,
+}
+
+
+def test_every_experiment_is_there_with_its_trials() -> None:
+    """One line each in `hpo studies`; beside the two searches."""
+    assert {name: study.trials for name, study in STUDIES.items() if study.settings} == EXPERIMENTS
+    assert STUDIES.keys() - EXPERIMENTS == {"fmnist-cnn", "digits-cnn"}
+    assert all(study.description for study in STUDIES.values())
+
+
+def _with_parameters() -> list[Any]:
+    return [
+        pytest.param(study, setting, id=f"{study.name}-{index}")
+        for study in STUDIES.values()
+        for index, setting in enumerate(study.settings)
+        if "parameters" in setting.reported
+    ]
+
+
+@pytest.mark.parametrize(("study", "setting"), _with_parameters())
+def test_models_have_the_reported_number_of_parameters(study: StudyDefinition, setting: Setting) -> None:
+    """Where the reports say it; a fan's is said to be about 144,000."""
+    model = build(study, {**study.base, **setting.params}, _dataset(study))
+    tolerance = 0.002 if study.name == "fmnist-fan" else 0
+    assert model.count_params() == pytest.approx(setting.reported["parameters"], rel=tolerance, abs=0)
+
+
+@pytest.mark.parametrize(
+    "study",
+    [study for study in STUDIES.values() if study.settings and study.name != "fmnist5-transfer"],
+    ids=lambda study: study.name,
+)
+def test_each_setting_can_be_built(study: StudyDefinition) -> None:
+    """And takes the images: a mistyped layer would only be found after minutes of training others."""
+    dataset = _dataset(study)
+    for setting in study.settings:
+        model = build(study, {**study.base, **setting.params}, dataset)
+        if setting.name != "3: no dense layer":
+            assert model.output_shape == (None, dataset.num_classes)
+
+
+def _dataset(study: StudyDefinition) -> Dataset:
+    """Sixteen black images of the study's shape and classes."""
+    names = merge_classes(tuple("0123456789"), study.merge)
+    split = Split(np.zeros((16, 28, 28, 1), np.uint8), np.arange(16) % len(names))
+    return Dataset("black", split, split, names, sha256="", seed=0, validation_fraction=0.5, subset=None)
