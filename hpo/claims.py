@@ -1,11 +1,15 @@
 """Claiming trials: exactly as many as the budget has, each by one worker, whoever joins, dies or comes back."""
 
 import contextlib
+import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -16,12 +20,26 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.seeds import derive_seed, reseed
 from hpo.space import Params
-from hpo.storage import BEAT, backend_of, finish_trial, first_line, silent_trial_ids, study_lock
+from hpo.storage import (
+    BEAT,
+    LEASE,
+    Pulse,
+    backend_of,
+    finish_trial,
+    first_line,
+    patience_of,
+    pulses,
+    study_lock,
+)
 from hpo.stored_study import budget_of
 from hpo.study import StudyDefinition
 
-# A configuration that has killed so many workers is not tried on another.
-MOST_ATTEMPTS = 4
+# A configuration that has killed one more worker than this is not tried on another.
+MAX_RETRIES = 3
+_HURRIED_BEAT = 1  # seconds, after one that failed
+_LONGEST_LOOK_AWAY = 3 * BEAT
+
+_logger = logging.getLogger("hpo")
 
 
 def worker_name(pid: int | None = None) -> str:
@@ -37,13 +55,15 @@ class Claim:
         trial: Optuna's trial; asking it for a value samples or gives what is fixed.
         seed: of this trial's weights and batches; a configuration that runs again keeps it.
         attempt: 1, or more where the configuration was lost with a worker before.
-        is_warm_start: whether the study lists it among its warm starts.
+        configuration: the number of its first attempt's trial.
+        origin: which of the study's planned trials it is of, as in `hpo.study.Planned`; empty where it is of none.
     """
 
     trial: optuna.Trial
     seed: int
     attempt: int
-    is_warm_start: bool
+    configuration: int
+    origin: Mapping[str, int]
 
     @property
     def number(self) -> int:
@@ -69,17 +89,56 @@ class Lease:
 
     def _beat(self) -> None:
         backend = backend_of(self._storage)
-        while not self._ended.wait(BEAT):
+        pause = BEAT
+        while not self._ended.wait(pause):
             try:
                 backend.record_heartbeat(self._trial_id)
+                pause = BEAT
             except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
-                # The database may be restarting; the lease outlives several missed beats.
-                optuna.logging.get_logger("hpo").warning(f"A heartbeat failed: {first_line(error, backend.engine.url)}")
+                # The database may be restarting; when it is back, the first beat must come soon.
+                pause = _HURRIED_BEAT
+                _logger.warning("A heartbeat failed: %s", first_line(error, backend.engine.url))
 
 
 @dataclass(frozen=True)
 class Wait:
     """Nothing to claim now, but a trial that runs elsewhere may yet come back."""
+
+
+class Watch:
+    """Tells which running trials have lost their worker, by watching their pulse.
+
+    By the watcher's own clock, not the database's alone: somebody may set that one, and after an outage all pulses
+    are old until their workers have beaten again. So a watcher that could not look for a while begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[datetime | None, float]] = {}
+        self._looked = 0.0
+
+    def lost(self, pulses: Mapping[int, Pulse]) -> list[int]:
+        """The ids of those trials whose pulse has stopped.
+
+        Call it under the study's lock: a trial is made and gets its first beat under that lock, so one without any
+        beat lost its worker in between.
+        """
+        now = time.monotonic()
+        if now > self._looked + _LONGEST_LOOK_AWAY:
+            self._seen = {}
+        self._looked = now
+        seen = {trial_id: self._seen.get(trial_id, (None, now)) for trial_id in pulses}
+        self._seen = {
+            trial_id: seen[trial_id] if seen[trial_id][0] == pulse.beat else (pulse.beat, now)
+            for trial_id, pulse in pulses.items()
+        }
+        unchanged = {trial_id: now - since for trial_id, (_beat, since) in self._seen.items()}
+        return [
+            trial_id
+            for trial_id, pulse in pulses.items()
+            if pulse.beat is None
+            or unchanged[trial_id] > LEASE
+            or (pulse.age > LEASE and unchanged[trial_id] > 3 * BEAT)
+        ]
 
 
 class Claims:
@@ -90,14 +149,18 @@ class Claims:
         self._definition = definition
         self._worker = worker
         self._device = device
+        self._watch = Watch()
+        # Of this process: a number of a process may come again, on another machine of the same name at once.
+        self._token = uuid.uuid4().hex
 
     def next(self) -> Claim | Wait | None:
         """Claim a trial; ``Wait`` while others run the rest of the budget, None when all of it has ended."""
+        return patience_of(self._study._storage)(self._next)
+
+    def _next(self) -> Claim | Wait | None:
         storage, study_id = self._study._storage, self._study._study_id
         with study_lock(storage, study_id):
-            for trial_id in silent_trial_ids(storage, study_id):
-                give_back(self._study, trial_id, "lost_worker")
-            trials = self._study.get_trials(deepcopy=False)
+            trials = self._give_back_lost(self._study.get_trials(deepcopy=False))
             counted = [trial for trial in trials if _counts(trial)]
             if len(counted) >= budget_of(self._study):
                 return Wait() if any(trial.state == TrialState.RUNNING for trial in counted) else None
@@ -107,14 +170,28 @@ class Claims:
         sampler = self._definition.sampler
         reseed(sampler, derive_seed(self._definition.seed, "sampler", claim["configuration"]))
         return Claim(
-            optuna.Trial(self._study, trial_id), claim["seed"], claim["attempt"], claim["warm_start"] is not None
+            trial=optuna.Trial(self._study, trial_id),
+            seed=claim["seed"],
+            attempt=claim["attempt"],
+            configuration=claim["configuration"],
+            origin=_origin(claim),
         )
+
+    def _give_back_lost(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Give back what has lost its worker; the trials as they are then."""
+        lost = give_back_lost(self._study, self._watch)
+        for trial in trials:
+            # A claim of ours whose answer was lost with the connection: we are not running it.
+            if trial.state == TrialState.RUNNING and trial.user_attrs.get("claim", {}).get("token") == self._token:
+                give_back(self._study, trial._trial_id, "interrupted")
+                lost = True
+        return self._study.get_trials(deepcopy=False) if lost else trials
 
     def _take(self, trials: list[FrozenTrial]) -> tuple[int, dict[str, Any]]:
         """Make a trial that runs, or take one that waits; returns its id and what is recorded of the claim."""
         storage = self._study._storage
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
-        if waiting is not None:
+        if waiting is not None and not self._definition.settings:
             # Somebody enqueued it with Optuna or in the dashboard.
             claim = self._signed(self._new_configuration(waiting.number))
             storage.set_trial_user_attr(waiting._trial_id, "claim", claim)
@@ -131,57 +208,71 @@ class Claims:
         return storage.create_new_trial(self._study._study_id, template_trial=template), claim
 
     def _choose(self, trials: list[FrozenTrial]) -> tuple[dict[str, Any], Params]:
-        """What to run next, and which of its parameters are fixed: what was lost, then warm starts, then anything."""
+        """What to run next, and which of its parameters are fixed: what was lost, what is planned, then anything."""
         lost = next(_lost_configurations(trials), None)
         if lost is not None:
             before = lost.user_attrs["claim"]
-            return {**before, "attempt": before["attempt"] + 1}, {
+            died = lost.user_attrs.get("stop_reason") == "lost_worker"
+            return {**before, "attempt": before["attempt"] + 1, "deaths": before["deaths"] + died}, {
                 **lost.system_attrs.get("fixed_params", {}),
                 **lost.params,
             }
         configuration = self._new_configuration(len(trials))
-        started = {trial.user_attrs["claim"]["warm_start"] for trial in trials if "claim" in trial.user_attrs}
-        for index, params in enumerate(self._definition.first_trials()):
-            if index not in started:
-                return {**configuration, "warm_start": index}, params
+        started = [_origin(trial.user_attrs["claim"]) for trial in trials if "claim" in trial.user_attrs]
+        for planned in self._definition.plan():
+            if planned.origin not in started:
+                return {**configuration, **planned.origin}, planned.params
         return configuration, {}
 
     def _new_configuration(self, number: int) -> dict[str, Any]:
         """The record of a configuration first claimed as trial ``number``, by which later attempts refer to it."""
         seed = derive_seed(self._definition.seed, "trial", number)
-        return {"configuration": number, "seed": seed, "attempt": 1, "warm_start": None}
+        return {"configuration": number, "seed": seed, "attempt": 1, "deaths": 0}
 
     def _signed(self, configuration: dict[str, Any]) -> dict[str, Any]:
-        return {**configuration, "worker": self._worker, "device": self._device}
+        return {**configuration, "worker": self._worker, "device": self._device, "token": self._token}
 
 
 def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:
     """End a running trial without a result, so that its configuration runs again; not if it has ended.
 
     Args:
-        reason: "interrupted", or "lost_worker"; a configuration that has lost ``MOST_ATTEMPTS`` workers counts as
-            failed instead of running again.
+        reason: "interrupted", or "lost_worker"; a configuration that has killed more workers than the study's
+            ``max_retries`` counts as failed instead of running again.
     """
-    attempt = study._storage.get_trial(trial_id).user_attrs.get("claim", {}).get("attempt", 1)
+    claim = study._storage.get_trial(trial_id).user_attrs.get("claim", {})
     records: dict[str, Any] = {"stop_reason": reason, "given_back": True}
-    if reason == "lost_worker" and attempt >= MOST_ATTEMPTS:
-        records = {"stop_reason": reason, "failure": f"{attempt} workers died while they ran this configuration"}
+    deaths = claim.get("deaths", 0) + 1
+    if reason == "lost_worker" and deaths > study.user_attrs.get("max_retries", MAX_RETRIES):
+        records = {"stop_reason": reason, "failure": f"{deaths} workers died while they ran this configuration"}
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # its worker told a result after all
         finish_trial(study._storage, trial_id, TrialState.FAIL, None, records)
 
 
+def give_back_lost(study: optuna.Study, watch: Watch) -> bool:
+    """Give back the trials whose pulse has stopped; whether there were any. Call it under the study's lock."""
+    lost = watch.lost(pulses(study._storage, study._study_id))
+    for trial_id in lost:
+        give_back(study, trial_id, "lost_worker")
+    return bool(lost)
+
+
 def give_back_of_worker(study: optuna.Study, worker: str, reason: str) -> list[int]:
     """Give back what a worker known to be dead had claimed; the numbers of those trials."""
-    with study_lock(study._storage, study._study_id):
-        held = [trial for trial in study.get_trials(deepcopy=False) if _is_held_by(trial, worker)]
-        for trial in held:
-            give_back(study, trial._trial_id, reason)
+    held = [trial for trial in study.get_trials(deepcopy=False) if _is_held_by(trial, worker)]
+    for trial in held:
+        give_back(study, trial._trial_id, reason)
     return [trial.number for trial in held]
 
 
 def was_given_back(trial: FrozenTrial) -> bool:
     """Whether the trial ended without a result through no fault of its own, so that it does not count."""
     return trial.state == TrialState.FAIL and trial.user_attrs.get("given_back", False) is True
+
+
+def _origin(claim: dict[str, Any]) -> dict[str, int]:
+    """Which of the study's planned trials a claim is of; empty where it is of none."""
+    return {name: claim[name] for name in ("warm_start", "setting", "repeat") if name in claim}
 
 
 def _counts(trial: FrozenTrial) -> bool:
@@ -194,10 +285,10 @@ def _is_held_by(trial: FrozenTrial, worker: str) -> bool:
 
 
 def _lost_configurations(trials: list[FrozenTrial]) -> Iterator[FrozenTrial]:
-    """Trials given back whose configuration has not been claimed again, oldest first."""
-    claims = [trial.user_attrs["claim"] for trial in trials if "claim" in trial.user_attrs]
-    attempts = {(claim["configuration"], claim["attempt"]) for claim in claims}
+    """The last trials of those configurations that nobody runs and that have no result, oldest first."""
+    attempts: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
-        claim = trial.user_attrs.get("claim")
-        if claim and was_given_back(trial) and (claim["configuration"], claim["attempt"] + 1) not in attempts:
-            yield trial
+        if "claim" in trial.user_attrs:
+            attempts.setdefault(trial.user_attrs["claim"]["configuration"], []).append(trial)
+    # All of them: a claim whose answer was lost may have been made twice, and one of the two given back.
+    return (ended[-1] for ended in attempts.values() if all(was_given_back(trial) for trial in ended))

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import platform
 import re
 from dataclasses import dataclass
 from itertools import takewhile
@@ -109,6 +110,15 @@ def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]
         )
     places = places[:workers]
     return [Slot(threads=max(1, cores // len(places)), gpu=gpu) for gpu in places]
+
+
+def machine() -> str:
+    """The processor, its usable cores, the memory and the system; no names."""
+    processor = platform.processor() or platform.machine()
+    if (facts := Path("/proc/cpuinfo")).is_file() and (found := re.search(r"model name\s*: (.*)", facts.read_text())):
+        processor = found.group(1)
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{processor}, {usable_cores()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def usable_cores() -> int:

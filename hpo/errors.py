@@ -9,6 +9,7 @@
     │   ├── StorageError         a bad or unreachable storage URL
     │   ├── DeviceError          more GPUs or workers than there are
     │   └── FileError            a model or image file that cannot be used
+    ├── Outage                   exit 75: the database did not come back, or a disk is full; later it may go on
     ├── TooManyFailures          exit 3: the trials of a study fail one after another
     └── Interrupted              exit 130 or 143: a signal ended the command
 
@@ -16,6 +17,7 @@
     ├── NanLoss                  "nan"
     ├── OutOfMemory              "out_of_memory"
     ├── InvalidModel             "invalid_model": the configuration cannot be built or trained
+    ├── TrialTimeout             "timeout": it took longer than a trial may, and its process was killed
     └── TrialError               "error": a bug in the study's own code
 
     TrialInterrupted             the worker was asked to stop; the trial is given back and runs again
@@ -64,6 +66,12 @@ class DeviceError(UsageError):
 
 class FileError(UsageError):
     """A model or image file cannot be used."""
+
+
+class Outage(HpoError):
+    """The database did not come back in time, or a disk is full; what was written before is whole."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 
 
 class TooManyFailures(HpoError):
@@ -116,6 +124,12 @@ class InvalidModel(TrialFailure):
     """This configuration gives a model that cannot be built or trained."""
 
     reason = "invalid_model"
+
+
+class TrialTimeout(TrialFailure):
+    """The trial took longer than the study allows; its process was killed."""
+
+    reason = "timeout"
 
 
 class TrialError(TrialFailure):

@@ -1,5 +1,6 @@
 """The winner of a study as files: retrained, measured once on the test split, saved, and proven to load."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -86,6 +87,8 @@ def export(
         )
     dataset = definition.load_dataset(run_dir)
     assert dataset is not None
+    stored_study.check_data(study, dataset.sha256)
+    row = dataclasses.replace(row, params={**definition.base, **row.params})
     if retrain:
         images = len(dataset.train.labels) + len(dataset.validation.labels)
         announce(f"Training trial {row.number} afresh: {row.best_epoch} epochs on {images} images.")
@@ -104,7 +107,10 @@ def export(
             "search_value": row.value,
             "test_accuracy": measured.accuracy,
             "test_loss": measured.loss,
-            "test_macro_f1": measured.macro.f1,
+            # means over the classes, each class counting the same
+            "test_precision": measured.macro.precision,
+            "test_recall": measured.macro.recall,
+            "test_f1": measured.macro.f1,
         },
         "dataset": {
             "name": definition.dataset,
@@ -143,9 +149,12 @@ def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) 
     training.start_fresh(row.seed or 0, row.precision or "float32")
     try:
         model = build(definition, row.params, dataset)
+        split = dataset.train_and_validation()
+        if definition.prepare is not None:
+            split = definition.prepare(row.params, split, row.seed or 0)
         training.refit(
             model,
-            dataset.train_and_validation(),
+            split,
             learning_rates=row.history["learning_rate"][: row.best_epoch],
             batch_size=row.params.get("batch_size", DEFAULT_BATCH_SIZE),
         )

@@ -2,30 +2,33 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
 from hpo import stored_study
-from hpo.claims import give_back_of_worker, was_given_back, worker_name
+from hpo.claims import Watch, give_back_lost, give_back_of_worker, worker_name
 from hpo.devices import Slot
-from hpo.errors import HpoError, Interrupted, StorageError, TooManyFailures, UsageError
+from hpo.errors import HpoError, Interrupted, Outage, StorageError, TrialTimeout, UsageError
+from hpo.failures import stop_at_failures
 from hpo.results import StudyStatus, status
 from hpo.run_dir import RunDir
-from hpo.storage import open_storage
+from hpo.storage import BEAT, finish_trial, open_storage, patience_of, study_lock
 from hpo.study import StudyDefinition
 
 _POLL_SECONDS = 0.5
-_GRACE_SECONDS = 15  # a batch of the slowest model has ended by then
-_MOST_DEATHS = 3  # of workers that finish no trial in between
+_GRACE_SECONDS = 15  # an epoch that was given time to end has ended, or been left, by then
+_MOST_DEATHS = 3  # of workers that held no trial, with no result in between
 
 Show = Callable[[StudyStatus], None]
 
@@ -64,25 +67,33 @@ def launch(
     """
     definition = _resumed(definition, url)
     # Before anything is written: fails where there is no data, and fills the cache that the workers share.
-    definition.load_dataset(run_dir)
+    dataset = definition.load_dataset(run_dir)
     storage = open_storage(url, write=True)
     study, is_new = stored_study.create_or_resume(storage, definition, run_dir, amend=amend)
+    if dataset is not None:
+        stored_study.check_data(study, dataset.sha256)
+        study.set_user_attr("data_sha256", dataset.sha256)
     before = status(study)
     if before.finished >= before.budget:
         return Launched(ran=0, status=before)
     earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     crew = _Crew(study, url, run_dir, slots[: before.budget - before.finished])
     with _signals() as received:
+        patience_of(storage).stopped = lambda: bool(received)
         try:
             crew.start()
             while crew.tend():
                 show(status(study))
-                _stop_at_failures(study, earlier, max_failures)
+                stop_at_failures(study, earlier, max_failures)
                 if received:
                     raise Interrupted(received.pop(0), _how_to_continue(study))
                 time.sleep(_POLL_SECONDS)
         except KeyError as error:  # how Optuna says that a study is not there
             raise HpoError(f"The study {definition.name!r} was deleted while it ran.") from error
+        except Outage as error:
+            if received:  # which it did not wait out
+                raise Interrupted(received[0], str(error)) from None
+            raise
         except UsageError:
             crew.stop(received)
             now = status(study)
@@ -93,8 +104,11 @@ def launch(
             crew.stop(received)
     after = status(study)
     show(after)
+    if not after.workers:
+        # What a trial left that was killed while it ended, or hung.
+        shutil.rmtree(run_dir.trials(definition.name), ignore_errors=True)
     if after.finished == after.states.get("FAIL", 0):
-        _stop_at_failures(study, earlier, after.finished - before.finished)
+        stop_at_failures(study, earlier, after.finished - before.finished)
     return Launched(ran=after.finished - before.finished, status=after)
 
 
@@ -126,6 +140,10 @@ class _Crew:
         self._places: dict[subprocess.Popen[bytes], _Place] = {}
         self._deaths = 0
         self._results = 0
+        self._timeout = study.user_attrs["definition"]["budget"]["trial_timeout"]
+        self._running: dict[int, float] = {}  # trials that run, by when they were first seen
+        self._watch = Watch()
+        self._watched = 0.0
 
     def start(self) -> None:
         """Start a worker in each slot."""
@@ -139,18 +157,24 @@ class _Crew:
 
         Raises:
             UsageError: a worker found that the study cannot run.
-            HpoError: workers die without a result in between.
+            Outage: a worker could not go on, such as on a full disk.
+            HpoError: workers die, one after another, without a trial of theirs.
         """
+        self._kill_hung()
+        self._give_back_lost()
         for process, place in list(self._places.items()):
             if process.poll() is None:
                 continue
             del self._places[process]
-            if process.returncode == UsageError.exit_code:
-                raise UsageError(place.last_error())
-            if process.returncode != 0:
-                give_back_of_worker(self._study, worker_name(process.pid), "lost_worker")
+            if process.returncode == 0:
+                continue
+            give_back_of_worker(self._study, worker_name(process.pid), "lost_worker")
+            for error in (UsageError, Outage):  # another worker would meet the same
+                if process.returncode == error.exit_code:
+                    raise error(place.last_error())
+            if not self._has_lost_a_trial(worker_name(process.pid)):
                 self._count_death(process.returncode, place)
-                self._start(place.slot, place.log)
+            self._start(place.slot, place.log)
         return bool(self._places)
 
     def stop(self, received: list[int]) -> None:
@@ -163,10 +187,48 @@ class _Crew:
                 for process in self._places:
                     process.kill()
             time.sleep(0.05)
-        with contextlib.suppress(KeyError):  # the study was deleted, and its trials with it
+        # KeyError: the study was deleted, and its trials with it. Outage: the next launch finds that they are lost.
+        with contextlib.suppress(KeyError, Outage):
             for process in self._places:
                 give_back_of_worker(self._study, worker_name(process.pid), "interrupted")
         self._places.clear()
+
+    def _kill_hung(self) -> None:
+        """Fail each trial of our workers that runs longer than it may, and kill its process, which may not listen."""
+        if self._timeout is None:
+            return
+        now = time.monotonic()
+        workers = {worker_name(process.pid): process for process in self._places}
+        running = {
+            trial._trial_id: workers[worker]
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            if (worker := trial.user_attrs.get("claim", {}).get("worker")) in workers
+        }
+        self._running = {trial_id: self._running.get(trial_id, now) for trial_id in running}
+        for trial_id, process in running.items():
+            if now > self._running[trial_id] + self._timeout:
+                failure = TrialTimeout(f"it ran longer than {self._timeout:g} seconds and its process was killed")
+                process.kill()
+                process.wait()
+                with contextlib.suppress(UpdateFinishedTrialError):  # it ended just now
+                    records = {"stop_reason": failure.reason, "failure": str(failure)}
+                    finish_trial(self._study._storage, trial_id, TrialState.FAIL, None, records)
+                give_back_of_worker(self._study, worker_name(process.pid), "interrupted")  # one begun just now
+                place = self._places.pop(process)
+                self._start(place.slot, place.log)
+
+    def _give_back_lost(self) -> None:
+        """Give back what workers of other launches and machines held that have died: so it is free to be claimed."""
+        if time.monotonic() < self._watched + BEAT:
+            return
+        self._watched = time.monotonic()
+        storage = self._study._storage
+
+        def give_back() -> None:
+            with study_lock(storage, self._study._study_id):
+                give_back_lost(self._study, self._watch)
+
+        patience_of(storage)(give_back)
 
     def _start(self, slot: Slot, log: Path) -> None:
         environment = {
@@ -189,6 +251,11 @@ class _Crew:
                 start_new_session=True,
             )
             self._places[process] = _Place(slot, log, stream.tell())
+
+    def _has_lost_a_trial(self, worker: str) -> bool:
+        """Whether a worker died with a trial, which others may have given back first: its retries are counted."""
+        lost = [t for t in self._study.get_trials(deepcopy=False) if t.user_attrs.get("stop_reason") == "lost_worker"]
+        return any(trial.user_attrs.get("claim", {}).get("worker") == worker for trial in lost)
 
     def _count_death(self, returncode: int, place: _Place) -> None:
         states = status(self._study).states
@@ -224,20 +291,6 @@ def _resumed(definition: StudyDefinition, url: URL) -> StudyDefinition:
         return stored_study.resumed(open_storage(url, write=False), definition)
     except StorageError:  # there is none yet, or what is wrong with it shows when it is opened to write
         return definition
-
-
-def _stop_at_failures(study: optuna.Study, earlier: set[int], most: int) -> None:
-    """Raise ``TooManyFailures`` where the last ``most`` trials, those of earlier launches left out, all failed."""
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number not in earlier]
-    ended = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
-    last = sorted(ended, key=lambda trial: trial.datetime_complete or datetime.max)[-most:]
-    if len(last) < most or any(trial.state != optuna.trial.TrialState.FAIL for trial in last):
-        return
-    reasons = {trial.user_attrs.get("stop_reason", "error") for trial in last}
-    raise TooManyFailures(
-        f"The last {most} trials of {study.study_name!r} failed ({', '.join(sorted(reasons))}), the latest with: "
-        f"{last[-1].user_attrs.get('failure', 'no message')}. Fix the study; launching it again continues it."
-    )
 
 
 def _how_to_continue(study: optuna.Study) -> str:

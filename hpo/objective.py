@@ -1,12 +1,16 @@
 """One trial, from its parameters to its recorded result."""
 
+import dataclasses
+import errno
 import logging
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -15,13 +19,20 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from hpo.checkpoint import Checkpoints
 from hpo.claims import Claim
-from hpo.datasets import Dataset
+from hpo.datasets import Dataset, Split, load_test
 from hpo.devices import Slot
-from hpo.errors import NanLoss, StudyError, TrialError, TrialFailure, TrialInterrupted
+from hpo.errors import NanLoss, Outage, OutOfMemory, StudyError, TrialError, TrialFailure, TrialInterrupted
+from hpo.evaluate import evaluate
+from hpo.events import EventLog
 from hpo.run_dir import RunDir
 from hpo.space import Params
 from hpo.study import StudyDefinition
+
+if TYPE_CHECKING:
+    # Keras takes seconds to import and a study with an objective may do without it.
+    from hpo import training
 
 DEFAULT_BATCH_SIZE = 128
 _LONGEST_MESSAGE = 500  # the log has all of it
@@ -45,21 +56,22 @@ class ReportedTrial:
 
     Args:
         claim: the claimed trial.
-        params: what was suggested.
         direction: "maximize" or "minimize".
         interrupted: whether the worker has been asked to stop.
+        events: where each report is logged.
     """
 
-    def __init__(self, claim: Claim, params: Params, direction: str, interrupted: Callable[[], bool]) -> None:
-        self.params = params
+    def __init__(self, claim: Claim, direction: str, interrupted: Callable[[], bool], events: EventLog) -> None:
+        self.params: Params = {}  # what was suggested, on top of the study's base
         self.seed = claim.seed
         self.number = claim.number
         self.values: dict[int, float] = {}
         self.records: dict[str, Any] = {}  # besides what every trial has
         self._trial = claim.trial
-        self._is_warm_start = claim.is_warm_start
+        self._is_planned = bool(claim.origin)
         self._better = max if direction == "maximize" else min
         self._interrupted = interrupted
+        self._events = events
 
     def report(self, value: float, epoch: int) -> None:
         """Record the objective's value at an epoch; ends the trial where it is to be pruned.
@@ -79,8 +91,9 @@ class ReportedTrial:
             raise NanLoss(f"the objective reported {value} at epoch {epoch}")
         self.values[epoch] = value
         self._trial.report(value, epoch)
-        # A warm start is what the search has to beat: it runs to its end, but others are compared with it.
-        return self._trial.should_prune() and not self._is_warm_start
+        self._events.write("report", trial=self.number, epoch=epoch, value=value)
+        # What the study itself lists runs to its end: the search has to beat it. Still others are compared with it.
+        return self._trial.should_prune() and not self._is_planned
 
     @property
     def best(self) -> float | None:
@@ -97,6 +110,7 @@ class Objective:
         run_dir: where artifacts go.
         slot: the device of this process.
         interrupted: whether this process has been asked to stop.
+        events: where it is logged what happens.
     """
 
     def __init__(
@@ -106,12 +120,14 @@ class Objective:
         run_dir: RunDir,
         slot: Slot,
         interrupted: Callable[[], bool],
+        events: EventLog,
     ) -> None:
         self._definition = definition
         self._dataset = dataset
         self._run_dir = run_dir
         self._slot = slot
         self._interrupted = interrupted
+        self._events = events
 
     def __call__(self, claim: Claim) -> Outcome:
         """Run one trial to its end, whatever that is.
@@ -119,20 +135,26 @@ class Objective:
         Raises:
             StudyError: no trial of this study can run, such as with a metric that the model does not report.
             TrialInterrupted: this process has been asked to stop.
-            StorageInternalError, SQLAlchemyError: the storage does not answer.
+            Outage: the storage has not answered for long, or a disk is full.
+            StorageInternalError, SQLAlchemyError: the storage cannot do what it is asked.
             UpdateFinishedTrialError: the trial was taken for lost and ended while it ran.
         """
-        trial = ReportedTrial(claim, {}, self._definition.direction, self._interrupted)
+        trial = ReportedTrial(claim, self._definition.direction, self._interrupted, self._events)
         try:
-            trial.params = self._definition.search_space.suggest(claim.trial)
+            trial.params = {**self._definition.base, **self._definition.space_of(claim.origin).suggest(claim.trial)}
             return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
         except optuna.TrialPruned:
             return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=_epochs(trial))
-        except (StudyError, TrialInterrupted, StorageInternalError, UpdateFinishedTrialError, SQLAlchemyError):
+        except (StudyError, Outage, TrialInterrupted, StorageInternalError, UpdateFinishedTrialError, SQLAlchemyError):
             raise  # not this trial's fault: it is given back
         except TrialFailure as failure:
             return self._failed(trial, failure)
         except (Exception, SystemExit) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Outage(
+                    f"The disk that holds {self._run_dir.home} is full. Free some space and launch again: what was "
+                    "recorded is whole."
+                ) from error
             _logger.exception("Trial %d raised", trial.number)
             return self._failed(trial, TrialError(f"{type(error).__name__}: {error}"))
 
@@ -146,33 +168,24 @@ class Objective:
         return Outcome(state=TrialState.COMPLETE, value=float(value), stop_reason="completed", records=_epochs(trial))
 
     def _train(self, claim: Claim, trial: ReportedTrial) -> Outcome:
-        # Keras takes seconds to import and a study with an objective may do without it.
-        from hpo import training
-
         definition, dataset = self._definition, self._dataset
         assert dataset is not None
         precision = self._slot.precision if definition.precision == "auto" else definition.precision
-        training.start_fresh(trial.seed, precision)
-        model = build(definition, trial.params, dataset)
-        trial.records = {"precision": precision, **training.describe(model)}
-        settings = training.FitSettings(
-            epochs=min(trial.params.get("epochs", definition.budget.max_epochs), definition.budget.max_epochs),
-            batch_size=trial.params.get("batch_size", DEFAULT_BATCH_SIZE),
-            metric=definition.metric,
-            direction=definition.direction,
-            stopping=definition.stopping,
-            seconds=definition.budget.trial_seconds,
-        )
-        fit = training.fit(
-            model,
-            dataset,
-            settings,
-            record=trial.record,
-            interrupted=self._interrupted,
-        )
+        if definition.prepare is not None:
+            prepared = definition.prepare(trial.params, dataset.train, trial.seed)
+            dataset = dataclasses.replace(dataset, train=prepared)
+        trial.records = {"precision": precision}
+        try:
+            model, fit = self._fit(claim, trial, dataset, parts=1)
+        except OutOfMemory:
+            # Once more: half of a batch at a time, two halves a step, is the same training.
+            _logger.warning("Trial %d has too little memory: once more with half of each batch at a time", trial.number)
+            model, fit = self._fit(claim, trial, dataset, parts=2)
         pruned = fit.stop_reason == "pruned"
         if not pruned:
             self._keep_weights(claim.trial, model)
+        if definition.settings:
+            trial.records.update(self._measured(model))
         return Outcome(
             state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
             value=fit.best_value,
@@ -187,6 +200,72 @@ class Objective:
                 **trial.records,
             },
         )
+
+    def _fit(self, claim: Claim, trial: ReportedTrial, dataset: Dataset, *, parts: int) -> tuple[Any, "training.Fit"]:
+        """Build and fit the trial's model, each batch in ``parts``.
+
+        Raises:
+            TrialFailure: of any type.
+        """
+        from hpo import training
+
+        definition, params = self._definition, trial.params
+        training.start_fresh(trial.seed, trial.records["precision"])
+        model = build(definition, params, dataset)
+        batch_size = max(1, params.get("batch_size", DEFAULT_BATCH_SIZE) // parts)
+        if parts > 1:
+            model.optimizer.gradient_accumulation_steps = parts
+            trial.records["physical_batch_size"] = batch_size
+        trial.records.update(training.describe(model))
+        settings = training.FitSettings(
+            epochs=min(params.get("epochs", definition.budget.max_epochs), definition.budget.max_epochs),
+            batch_size=batch_size,
+            metric=definition.metric,
+            direction=definition.direction,
+            stopping=dataclasses.replace(
+                definition.stopping, patience=params.get("patience", definition.stopping.patience)
+            ),
+            seconds=definition.budget.trial_seconds,
+        )
+        kept = self._run_dir.trial(definition.name, claim.configuration)
+        return model, training.fit(
+            model,
+            dataset,
+            settings,
+            record=trial.record,
+            interrupted=self._interrupted,
+            # In halves, the optimizer holds more: what was kept of whole batches does not fit.
+            checkpoints=Checkpoints(kept / "halved" if parts > 1 else kept, claim.attempt),
+            resumed=lambda epoch: self._events.write("resume", trial=claim.number, epoch=epoch),
+        )
+
+    def forget(self, claim: Claim) -> None:
+        """Remove what was kept of a trial's epochs: its result is told."""
+        shutil.rmtree(self._run_dir.trial(self._definition.name, claim.configuration), ignore_errors=True)
+
+    @cached_property
+    def _test(self) -> Split:
+        """The test images, which only an experiment reads: it compares what was set before, and chooses nothing."""
+        return load_test(
+            self._definition.dataset or "",
+            run_dir=self._run_dir,
+            reader=f"experiment {self._definition.name}",
+            merge=self._definition.merge,
+        )
+
+    def _measured(self, model: Any) -> dict[str, float]:
+        """What the model's best weights do on the test images; averages over the classes, each the same weight."""
+        assert self._dataset is not None
+        measured = evaluate(model, self._test, self._dataset.classes)
+        return {
+            "test_accuracy": measured.accuracy,
+            "test_loss": measured.loss,
+            "test_precision": measured.macro.precision,
+            "test_recall": measured.macro.recall,
+            "test_f1": measured.macro.f1,
+            "test_seconds": round(measured.seconds, 3),
+            "test_images": measured.images,
+        }
 
     def _keep_weights(self, trial: optuna.Trial, model: Any) -> None:
         """Upload the best weights, while Optuna still lets artifacts be added: before the trial ends."""

@@ -78,6 +78,18 @@ class RunDir:
     def logs(self, name: str) -> Path:
         return self.study(name) / "logs"
 
+    def events(self, name: str) -> Path:
+        """What each worker did, a file each."""
+        return self.study(name) / "events"
+
+    def trials(self, name: str) -> Path:
+        """Checkpoints of the trials that run, a folder for each configuration."""
+        return self.study(name) / "trials"
+
+    def trial(self, name: str, configuration: int) -> Path:
+        """Checkpoints of all attempts of one configuration."""
+        return self.trials(name) / str(configuration)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

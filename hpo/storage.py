@@ -1,10 +1,13 @@
 """A storage URL to an Optuna storage that many processes may write at once."""
 
 import contextlib
+import json
+import math
 import os
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
@@ -22,6 +25,7 @@ from sqlalchemy import orm
 from sqlalchemy.engine import URL, make_url
 
 from hpo.errors import StorageError
+from hpo.patience import Patience, PatientStorage
 from hpo.run_dir import RunDir
 
 # A worker proves each BEAT seconds that it lives; a trial whose worker was silent for LEASE seconds is lost.
@@ -33,7 +37,9 @@ _SQLITE_TIMEOUT = 60  # seconds a writer waits for the others
 _POSTGRES_CONNECT = {
     "connect_timeout": 10,
     "application_name": "hpo",
-    # A connection that a firewall dropped is noticed within a minute instead of two hours.
+    # A connection that a firewall dropped is noticed within a minute instead of two hours, one on whose answer
+    # somebody waits within half of one: a cut that ends is not waited out in ever longer pauses.
+    "tcp_user_timeout": 30_000,
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -84,26 +90,39 @@ def shown(url: URL) -> str:
     return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
 
 
-def open_storage(url: URL, *, write: bool) -> BaseStorage:
+def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:
     """Open the storage at ``url``, as ``resolve_url`` gives it.
 
     To write, its tables are made where missing and each transaction takes the write lock at once; to read,
     nothing is made and nobody waits.
 
+    Args:
+        wait: where nothing answers, as a worker does: its launcher has just opened it.
+
     Raises:
+        Outage: nothing has answered for long.
         StorageError: it does not exist, nothing answers, or it is not an Optuna storage of this version.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notices would stand among the lines of a launch
     try:
-        if url.get_backend_name() == "sqlite":
-            return _cached(_open_sqlite(url, write=write))
-        return _cached(_open_postgresql(url, write=write))
+        patience = Patience(lambda error: first_line(error, url))
+        connect = _open_sqlite if url.get_backend_name() == "sqlite" else _open_postgresql
+
+        def opened() -> BaseStorage:
+            return _cached(connect(url, write=write))
+
+        storage = patience(opened) if wait else opened()
+        backend = backend_of(storage)
+        if isinstance(backend, PatientStorage):
+            # Not before: what is wrong at the beginning is said at once.
+            backend.patience = patience
+        return storage
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
         cause = first_line(error, url)
         # Of the first table that Optuna looks for.
         if not write and "version_info" in cause and ("no such table" in cause or "does not exist" in cause):
             raise StorageError(f"The storage {shown(url)} is empty. `hpo launch` fills it.") from None
-        raise StorageError(f"The storage {shown(url)} cannot be opened: {first_line(error, url)}.") from None
+        raise StorageError(f"The storage {shown(url)} cannot be opened: {cause}.") from None
     except RuntimeError as error:  # Optuna's schema check
         raise StorageError(f"The storage {shown(url)} is of another Optuna version: {first_line(error, url)}") from None
 
@@ -112,6 +131,14 @@ def backend_of(storage: BaseStorage) -> RDBStorage:
     """The database behind ``storage``, one that ``open_storage`` gave."""
     assert isinstance(storage, _CachedStorage)
     return storage._backend
+
+
+def patience_of(storage: BaseStorage) -> Patience:
+    """How a storage that was opened to write waits for its database."""
+    backend = backend_of(storage)
+    assert isinstance(backend, PatientStorage)
+    assert backend.patience is not None
+    return backend.patience
 
 
 @contextlib.contextmanager
@@ -145,36 +172,64 @@ def finish_trial(
         optuna.exceptions.UpdateFinishedTrialError: the trial had ended, because its worker was taken for dead.
     """
     backend = backend_of(storage)
-    with _create_scoped_session(backend.scoped_session) as session:
-        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-        backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
-        for key, record in records.items():
-            backend._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, record)
-        if value is not None:
-            backend._set_trial_value_without_commit(session, trial, 0, value)
-        trial.state = state
-        trial.datetime_complete = datetime.now()
+    written = json.loads(json.dumps(dict(records)))
+    attempts = 0
+
+    def write() -> None:
+        nonlocal attempts
+        attempts += 1
+        with _create_scoped_session(backend.scoped_session) as session:
+            trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
+            for key, record in written.items():
+                backend._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, record)
+            if value is not None:
+                backend._set_trial_value_without_commit(session, trial, 0, value)
+            trial.state = state
+            trial.datetime_complete = datetime.now()
+
+    try:
+        patience_of(storage)(write)
+    except UpdateFinishedTrialError:
+        # Perhaps by ourselves: a commit whose answer was lost has happened all the same.
+        found = backend.get_trial(trial_id)
+        # As text, where NaN is equal to NaN.
+        recorded = {key: json.dumps(found.user_attrs.get(key)) for key in written}
+        if attempts == 1 or found.state != state or recorded != {key: json.dumps(r) for key, r in written.items()}:
+            raise
 
 
-def silent_trial_ids(storage: BaseStorage, study_id: int) -> list[int]:
-    """Running trials whose worker has not beaten for ``LEASE`` seconds, by the database's own clock.
+@dataclass(frozen=True)
+class Pulse:
+    """When the worker of a running trial last gave a sign of life.
 
-    Call it under the study's lock: a trial is made and gets its first beat under that lock, so one without
-    any beat lost its worker in between.
+    Args:
+        beat: by the database's clock; None where there was none.
+        age: seconds ago, by that clock, which somebody may have set in between.
     """
-    backend = backend_of(storage)
-    silent = backend._get_stale_trial_ids(study_id)
-    with _create_scoped_session(backend.scoped_session) as session:
-        never = (
-            session.query(models.TrialModel.trial_id)
-            .outerjoin(models.TrialHeartbeatModel, models.TrialHeartbeatModel.trial_id == models.TrialModel.trial_id)
-            .filter(
-                models.TrialModel.study_id == study_id,
-                models.TrialModel.state == TrialState.RUNNING,
-                models.TrialHeartbeatModel.trial_id.is_(None),
+
+    beat: datetime | None
+    age: float
+
+
+def pulses(storage: BaseStorage, study_id: int) -> dict[int, Pulse]:
+    """The pulse of each running trial, by its id."""
+
+    def read() -> dict[int, Pulse]:
+        with _create_scoped_session(backend_of(storage).scoped_session) as session:
+            now = session.execute(sqlalchemy.func.now()).scalar().replace(tzinfo=None)  # type: ignore[union-attr]
+            rows = (
+                session.query(models.TrialModel.trial_id, models.TrialHeartbeatModel.heartbeat)
+                .outerjoin(
+                    models.TrialHeartbeatModel, models.TrialHeartbeatModel.trial_id == models.TrialModel.trial_id
+                )
+                .filter(models.TrialModel.study_id == study_id, models.TrialModel.state == TrialState.RUNNING)
             )
-        )
-        return [*silent, *(trial_id for (trial_id,) in never)]
+            return {
+                trial_id: Pulse(beat, (now - beat).total_seconds() if beat else math.inf) for trial_id, beat in rows
+            }
+
+    return patience_of(storage)(read)
 
 
 def _open_sqlite(url: URL, *, write: bool) -> RDBStorage:
@@ -229,7 +284,7 @@ def _rdb_storage(url: URL, *, write: bool, **engine_kwargs: Any) -> RDBStorage:
     with warnings.catch_warnings():
         # Optuna calls its heartbeat experimental; we use its table and its query, not its thread.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return RDBStorage(
+        return PatientStorage(
             url.render_as_string(hide_password=False),
             engine_kwargs=engine_kwargs,
             heartbeat_interval=BEAT,

@@ -1,19 +1,19 @@
 """One fit of a Keras model: early stopping, learning-rate reduction, a report each epoch, failures with types."""
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
 from hpo.budget import Stopping
+from hpo.callbacks import EpochWatch, Keeper, Record, StopAtNan, StopReason
+from hpo.checkpoint import Checkpoints
 from hpo.datasets import Dataset, Split
-from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialFailure, TrialInterrupted
+from hpo.errors import InvalidModel, OutOfMemory, TrialFailure, TrialInterrupted
 
-StopReason = Literal["completed", "early_stopping", "time_budget", "pruned", "interrupted"]
-Record = Callable[[float, int], bool]
+# A worker that was asked to stop finishes its epoch if that takes no longer.
+_FINISH_SECONDS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +83,21 @@ def fit(
     *,
     record: Record,
     interrupted: Callable[[], bool],
+    checkpoints: Checkpoints | None = None,
+    resumed: Callable[[int], None] = lambda epoch: None,
 ) -> Fit:
     """Fit ``model`` on the training images and validate it each epoch; leaves it with its best weights.
+
+    Where there is a checkpoint it goes on after its epoch, as if nothing had been: with its weights, optimizer and
+    learning rate, its history (recorded again) and what early stopping had counted. Only the order of the images in
+    the epochs to come is another.
 
     Args:
         model: compiled; takes images (n, h, w, c) uint8 and integer labels (n,).
         record: called with each epoch's metric and its number, from 1; True ends the trial as pruned.
-        interrupted: asked after each batch; True ends the fit.
+        interrupted: asked after each batch; True ends the fit with its epoch, or within it where that lasts.
+        checkpoints: where each epoch is kept.
+        resumed: called first with the epoch of the checkpoint it goes on from, where there is one.
 
     Raises:
         StudyError: the model does not report the metric; the message names those it does.
@@ -97,9 +105,11 @@ def fit(
         NanLoss: the loss is not a number.
         OutOfMemory: the device has too little memory.
         InvalidModel: the model does not take these images and labels.
+        OSError: no checkpoint can be written, such as on a full disk.
     """
     mode = "max" if settings.direction == "maximize" else "min"
-    watch = _Watch(settings, record, interrupted)
+    # Without a checkpoint nothing of an epoch is left, finished or not.
+    watch = EpochWatch(settings.metric, settings.seconds, record, interrupted, _FINISH_SECONDS if checkpoints else 0)
     # Keras keeps the best weights only in this callback; to train to the end it waits longer than that.
     best = keras.callbacks.EarlyStopping(
         settings.metric,
@@ -107,7 +117,7 @@ def fit(
         patience=settings.stopping.patience or settings.epochs + 1,
         restore_best_weights=True,
     )
-    callbacks = [watch, best]
+    callbacks: list[keras.callbacks.Callback] = [watch, best]
     if settings.stopping.reduce_lr_patience is not None and not _has_schedule(model):
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
@@ -117,12 +127,23 @@ def fit(
                 factor=settings.stopping.reduce_lr_factor,
             )
         )
+    # A model without an input shape is built by its first batch: it can take over nothing, and begins anew.
+    begun = checkpoints.latest() if checkpoints and model.built else None
+    if checkpoints:
+        # The last, when the others have counted an epoch, or have forgotten all at the beginning.
+        callbacks.append(Keeper(checkpoints, begun, watch, callbacks[1:]))
+    first = begun.epoch if begun else 0
+    if begun:
+        resumed(begun.epoch)
+        keras.utils.set_random_seed(begun.state["seed"])
     try:
+        _build_optimizer(model)
         model.fit(
             dataset.train.images,
             dataset.train.labels,
             batch_size=settings.batch_size,
-            epochs=settings.epochs,
+            initial_epoch=first,
+            epochs=first if begun and begun.state["ended"] else settings.epochs,
             validation_data=(dataset.validation.images, dataset.validation.labels),
             callbacks=callbacks,
             verbose=0,
@@ -154,7 +175,7 @@ def refit(model: keras.Model, split: Split, *, learning_rates: list[float], batc
     Raises:
         NanLoss: the loss is not a number.
     """
-    stop_at_nan = _StopAtNan()
+    stop_at_nan = StopAtNan()
     callbacks: list[keras.callbacks.Callback] = [stop_at_nan]
     if not _has_schedule(model):
         callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, _rate: learning_rates[epoch]))
@@ -170,77 +191,15 @@ def refit(model: keras.Model, split: Split, *, learning_rates: list[float], batc
         raise stop_at_nan.failure
 
 
+def _build_optimizer(model: keras.Model) -> None:
+    """Make the optimizer's variables now: TensorFlow traces a step that makes variables twice, 0.1 s of each trial."""
+    if model.built and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
 def _has_schedule(model: keras.Model) -> bool:
     """Whether the optimizer follows a schedule of its own, which nobody else may set."""
     return isinstance(model.optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
-
-
-class _StopAtNan(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends the fit at the first loss that is not a number; Keras's own prints and leaves no trace."""
-
-    # Keras may call batch hooks from a thread; these only read a number and set a flag.
-    async_safe = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.batches = 0
-        self.failure: NanLoss | None = None
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.batches += 1
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            self.failure = NanLoss(f"the loss was {loss} at batch {batch + 1} of an epoch; lower the learning rate")
-            self.model.stop_training = True
-
-
-class _Watch(_StopAtNan):
-    """Records each epoch, reports it, and ends the fit where the outside says so.
-
-    It ends it by Keras's own flag, never by an exception: that would leave the callbacks' threads behind.
-    """
-
-    def __init__(self, settings: FitSettings, record: Record, interrupted: Callable[[], bool]) -> None:
-        super().__init__()
-        self._settings = settings
-        self._record = record
-        self._interrupted = interrupted
-        self._epoch_started = 0.0
-        self.history: dict[str, list[float]] = {"seconds": []}
-        self.stop_reason: StopReason | None = None
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._epoch_started = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        super().on_train_batch_end(batch, logs)
-        if self._interrupted():
-            self._stop("interrupted")
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if self.failure is not None or self.stop_reason == "interrupted":
-            return
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        if self._settings.metric not in values:
-            available = ", ".join(sorted(name for name in values if name != "learning_rate"))
-            raise StudyError(
-                f"The metric {self._settings.metric!r} is not among those that the model reports: {available}. "
-                "Name one of them as the study's `metric`, or compile the model with it."
-            )
-        values["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        values["seconds"] = time.perf_counter() - self._epoch_started
-        for name, value in values.items():
-            self.history.setdefault(name, []).append(value)
-        if self._record(values[self._settings.metric], epoch + 1):
-            self._stop("pruned")
-        elif self._interrupted():
-            self._stop("interrupted")
-        elif self._settings.seconds is not None and sum(self.history["seconds"]) >= self._settings.seconds:
-            self._stop("time_budget")
-
-    def _stop(self, reason: StopReason) -> None:
-        self.stop_reason = reason
-        self.model.stop_training = True
 
 
 def as_failure(error: Exception, *, trained: bool) -> TrialFailure | None:

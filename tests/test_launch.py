@@ -43,6 +43,17 @@ def score(params, trial):
 study = StudyDefinition(name="failing", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
 """
 
+FULL_DISK = """
+import errno
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+study = StudyDefinition(name="full", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
+"""
+
 WRONG_METRIC = """
 import dataclasses
 from hpo.catalog import load
@@ -58,6 +69,33 @@ def score(params, trial):
     os._exit(41)
 
 study = StudyDefinition(name="dying", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
+"""
+
+STILLBORN = """
+import os, sys
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+if "worker" in sys.argv:
+    print("hpo: the driver is too old", file=sys.stderr, flush=True)
+    os._exit(41)
+
+study = StudyDefinition(name="stillborn", objective=print, space={"x": FloatDistribution(0, 1)},
+                        budget=Budget(trials=50))
+"""
+
+HUNG = """
+import signal, time
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    if trial.number == 1:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        time.sleep(600)
+    return params["x"]
+
+study = StudyDefinition(name="hung", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=3))
 """
 
 
@@ -149,7 +187,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again(
     """SIGKILL costs an attempt, never a result; the launcher notices at once."""
     write_study(SLOW, "slow.py")
     launcher = _start(tmp_path, "--study", "slow", "--workers", "2")
-    _wait_for(lambda: _running(tmp_path, "slow") == 2)
+    _wait_for(lambda: sum(bool(trial.params) for trial in _trials(tmp_path, "slow")) >= 2)
     _workers(launcher)[0].kill()
     output, errors = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, errors
@@ -205,12 +243,48 @@ def test_trials_that_all_fail_end_the_launch(hpo: Hpo, write_study: Callable[...
     assert len(_trials(tmp_path, "failing")) < 50
 
 
-def test_workers_that_die_end_the_launch(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
+def test_workers_that_cannot_start_end_the_launch(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
     """A process that cannot live is not started for ever."""
+    write_study(STILLBORN, "stillborn.py")
+    answer = hpo("launch", "--study", "stillborn", "--workers", "1", code=1)
+    assert "3 workers died one after another (exit code 41) without a result in between" in answer.stderr
+    assert "the driver is too old" in answer.stderr
+    assert _trials(tmp_path, "stillborn") == []
+
+
+def test_a_full_disk_ends_the_launch_at_once(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
+    """Other workers would fill it no less; no trial is failed for it; the exit code says: later, perhaps."""
+    write_study(FULL_DISK, "full.py")
+    answer = hpo("launch", "--study", "full", "--workers", "1", code=75)
+    assert "is full. Free some space and launch again" in answer.stderr
+    assert [trial.user_attrs["given_back"] for trial in _trials(tmp_path, "full")] == [True]
+
+
+def test_configurations_that_kill_their_workers_fail(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Each after as many retries as it may have, and then as trials that fail one after another do."""
     write_study(DYING, "dying.py")
-    answer = hpo("launch", "--study", "dying", "--workers", "1", code=1)
-    assert "workers died one after another (exit code 41) without a result in between" in answer.stderr
+    answer = hpo("launch", "--study", "dying", "--workers", "1", "--max-retries", "1", "--max-failures", "2", code=3)
+    assert "The last 2 trials of 'dying' failed (lost_worker)" in answer.stderr
+    assert "2 workers died while they ran this configuration" in answer.stderr
+    trials = _trials(tmp_path, "dying")
+    assert [trial.user_attrs["claim"]["configuration"] for trial in trials[:4]] == [0, 0, 2, 2]
     assert _running(tmp_path, "dying") == 0
+
+
+def test_a_hung_trial_is_killed_and_its_worker_replaced(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """From outside: a process that does not listen to anything either; the other trials run."""
+    write_study(HUNG, "hung.py")
+    answer = hpo("launch", "--study", "hung", "--workers", "1", "--trial-timeout", "2")
+    assert "3 of 3 done." in answer.stdout
+    trials = _trials(tmp_path, "hung")
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert trials[1].user_attrs["stop_reason"] == "timeout"
+    assert "ran longer than 2 seconds" in trials[1].user_attrs["failure"]
+    assert not (tmp_path / "runs" / "hung" / "trials").exists()
 
 
 def test_a_metric_that_the_model_lacks_fails_the_launch_and_leaves_nothing(

@@ -1,5 +1,8 @@
 """One trial, whatever it ends as."""
 
+import dataclasses
+import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,12 @@ from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Setting, Stopping, StudyDefinition
 from hpo.claims import Claim
+from hpo.datasets import Dataset, Split
 from hpo.devices import Slot
-from hpo.errors import TrialInterrupted
+from hpo.errors import Outage, OutOfMemory, TrialInterrupted
+from hpo.events import EventLog
 from hpo.objective import Objective, Outcome, ReportedTrial
 from hpo.run_dir import RunDir
 
@@ -28,8 +33,15 @@ def _run(objective: Score, tmp_path: Path, *, warm: bool = False, interrupted: b
     study = optuna.create_study(
         direction=definition.direction, sampler=RandomSampler(seed=0), pruner=ThresholdPruner(lower=0.5)
     )
-    claim = Claim(study.ask(), seed=11, attempt=1, is_warm_start=warm)
-    run = Objective(definition, None, RunDir(tmp_path), Slot(threads=1), interrupted=lambda: interrupted)
+    claim = Claim(study.ask(), seed=11, attempt=1, configuration=0, origin={"warm_start": 0} if warm else {})
+    run = Objective(
+        definition,
+        None,
+        RunDir(tmp_path),
+        Slot(threads=1),
+        interrupted=lambda: interrupted,
+        events=EventLog(tmp_path / "events"),
+    )
     return run(claim)
 
 
@@ -118,3 +130,255 @@ def test_failures_have_a_type_and_one_line(objective: Score, reason: str, failur
     assert (outcome.state, outcome.value, outcome.stop_reason) == (TrialState.FAIL, None, reason)
     assert failure in outcome.records["failure"]
     assert "\n" not in outcome.records["failure"]
+
+
+# Experiments
+
+
+def _claim(definition: StudyDefinition, setting: int | None = None) -> Claim:
+    """A claim of a trial of this setting; without one, of a trial that is sampled."""
+    study = optuna.create_study(
+        direction=definition.direction, sampler=RandomSampler(seed=0), pruner=definition.explicit_pruner()
+    )
+    if setting is None:
+        return Claim(study.ask(), seed=11, attempt=1, configuration=100, origin={})
+    study.enqueue_trial(dict(definition.settings[setting].params))
+    origin = {"setting": setting, "repeat": 0}
+    return Claim(study.ask(), seed=11, attempt=1, configuration=setting, origin=origin)
+
+
+def test_the_base_lies_under_what_is_suggested(tmp_path: Path) -> None:
+    """Every trial has it, unless its own parameters say otherwise."""
+    seen: list[dict[str, Any]] = []
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        assert trial.params == params
+        seen.append(params)
+        return 0.5
+
+    _run(score, tmp_path, base={"x": 5.0, "epochs": 3})
+    assert list(seen[0]) == ["x", "epochs"]
+    assert 0 <= seen[0]["x"] <= 1
+    assert seen[0]["epochs"] == 3
+
+
+def test_a_trial_of_an_experiment_has_the_parameters_of_its_setting(tmp_path: Path) -> None:
+    """On top of the base; those of other settings it has not, and only its own are recorded."""
+    seen: list[dict[str, Any]] = []
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        seen.append(params)
+        return 0.5
+
+    definition = StudyDefinition(
+        name="s",
+        objective=score,
+        settings=[Setting({"x": 1}), Setting({"x": 2, "momentum": 0.9}), Setting({"kind": "b"})],
+        base={"x": 0, "units": 16},
+        budget=Budget(),
+        sampler=RandomSampler(),
+    )
+    run = Objective(
+        definition,
+        None,
+        RunDir(tmp_path),
+        Slot(threads=1),
+        interrupted=lambda: False,
+        events=EventLog(tmp_path / "events"),
+    )
+    claims = [_claim(definition, setting) for setting in range(3)]
+    assert [run(claim).state for claim in claims] == [TrialState.COMPLETE] * 3
+    assert seen == [
+        {"x": 1, "units": 16},
+        {"x": 2, "units": 16, "momentum": 0.9},
+        {"x": 0, "units": 16, "kind": "b"},
+    ]
+    assert [claim.trial.params for claim in claims] == [dict(setting.params) for setting in definition.settings]
+
+
+def test_no_pruner_ends_a_trial_of_an_experiment(tmp_path: Path) -> None:
+    """The same study as a search would be pruned at its first epoch."""
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        for epoch, value in enumerate((0.1, 0.4, 0.2), start=1):
+            trial.report(value, epoch)
+        return 0.2
+
+    definition = StudyDefinition(
+        name="s", objective=score, settings=[Setting({"x": 1})], pruner=ThresholdPruner(lower=0.5), budget=Budget()
+    )
+    run = Objective(
+        definition,
+        None,
+        RunDir(tmp_path),
+        Slot(threads=1),
+        interrupted=lambda: False,
+        events=EventLog(tmp_path / "events"),
+    )
+    outcome = run(_claim(definition, 0))
+    assert (outcome.state, outcome.value) == (TrialState.COMPLETE, 0.2)
+    assert outcome.records == {"epochs": 3, "best_epoch": 2}
+
+
+def _one_layer(params: dict[str, Any], dataset: Dataset) -> Any:
+    import keras
+
+    images = keras.Input(dataset.input_shape)
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+    model = keras.Model(images, keras.layers.Dense(dataset.num_classes, activation="softmax")(x))
+    rate = params.get("learning_rate", 0.1)
+    model.compile(keras.optimizers.SGD(rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def _trained(**fields: Any) -> StudyDefinition:
+    """A study that trains a model of one layer on 200 digits."""
+    given = {"name": "s", "dataset": "digits", "model": _one_layer, "subset": 200, "precision": "float32", **fields}
+    return StudyDefinition(**given)
+
+
+def test_an_experiment_measures_its_trials_on_the_test_images(tmp_path: Path) -> None:
+    """As prepared and for as long as a setting says; each by its best weights. The images are read once a worker."""
+    prepared: list[tuple[dict[str, Any], int, int]] = []
+
+    def half(params: dict[str, Any], split: Split, seed: int) -> Split:
+        prepared.append((params, len(split.labels), seed))
+        return Split(split.images[::2], split.labels[::2])
+
+    definition = _trained(
+        settings=[
+            Setting({"learning_rate": 0.0, "patience": 2}),
+            Setting({"learning_rate": 0.0}),
+            Setting({"learning_rate": 0.5, "epochs": 4, "batch_size": 90}),
+        ],
+        base={"batch_size": 45, "epochs": 6},
+        budget=Budget(max_epochs=5),
+        stopping=Stopping(patience=3, reduce_lr_patience=None),
+        prepare=half,
+    )
+    run_dir = RunDir(tmp_path)
+    dataset = definition.load_dataset(run_dir)
+    assert dataset is not None
+    run = Objective(
+        definition, dataset, run_dir, Slot(threads=1), interrupted=lambda: False, events=EventLog(tmp_path / "events")
+    )
+    patient, usual, learning = (run(_claim(definition, setting)) for setting in range(3))
+    assert (patient.stop_reason, patient.records["epochs"]) == ("early_stopping", 3)
+    assert (usual.stop_reason, usual.records["epochs"]) == ("early_stopping", 4)
+    assert (learning.stop_reason, learning.records["epochs"]) == ("completed", 4)
+    assert prepared[0] == ({"batch_size": 45, "epochs": 6, "learning_rate": 0.0, "patience": 2}, 180, 11)
+    images = [outcome.records["images_per_second"] * outcome.records["seconds"] for outcome in (patient, usual)]
+    assert images == pytest.approx([3 * 90, 4 * 90], rel=0.05)
+
+    for outcome in (patient, usual, learning):
+        figures = {
+            name: outcome.records[name] for name in ("test_accuracy", "test_precision", "test_recall", "test_f1")
+        }
+        assert all(0 <= value <= 1 for value in figures.values())
+        assert outcome.records["test_images"] == 360
+        assert outcome.records["test_loss"] > 0
+        assert outcome.records["test_seconds"] > 0
+    # Weights that never moved are the same weights.
+    assert patient.records["test_accuracy"] == usual.records["test_accuracy"]
+    assert learning.records["test_accuracy"] > patient.records["test_accuracy"]
+    [read] = [json.loads(line) for line in run_dir.test_reads.read_text().splitlines()]
+    assert (read["reader"], read["dataset"]) == ("experiment s", "digits")
+
+
+def _objective(definition: StudyDefinition, run_dir: RunDir) -> Objective:
+    """It, in a worker that nobody stops; its events are a file in the test's folder."""
+    return Objective(
+        definition,
+        definition.load_dataset(run_dir),
+        run_dir,
+        Slot(threads=1),
+        interrupted=lambda: False,
+        events=EventLog(run_dir.home / "events"),
+    )
+
+
+def test_a_search_does_not_read_the_test_images(tmp_path: Path) -> None:
+    """What is chosen by a measure has to be measured on other images: its trials have no test figures."""
+    definition = _trained(
+        space={"learning_rate": FloatDistribution(0.1, 0.5)},
+        warm_starts=[{"learning_rate": 0.2}],
+        budget=Budget(trials=2, max_epochs=1),
+    )
+    run_dir = RunDir(tmp_path)
+    run = _objective(definition, run_dir)
+    sampled = _claim(definition)
+    warm = Claim(_claim(definition).trial, seed=11, attempt=1, configuration=0, origin={"warm_start": 0})
+    for outcome in (run(sampled), run(warm)):
+        assert outcome.state == TrialState.COMPLETE
+        assert outcome.records["epochs"] == 1
+        assert [name for name in outcome.records if name.startswith("test")] == []
+    assert not run_dir.test_reads.exists()
+
+
+# Faults
+
+
+def _events(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+
+
+def test_a_trial_goes_on_from_the_last_epoch_of_the_attempt_before(tmp_path: Path) -> None:
+    """And says so in the log, before the reports that it repeats."""
+    definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=3))
+    run_dir = RunDir(tmp_path)
+    run = Objective(
+        definition,
+        definition.load_dataset(run_dir),
+        run_dir,
+        Slot(threads=1),
+        interrupted=lambda: (tmp_path / "events").exists() and len(_events(tmp_path)) == 1,
+        events=EventLog(tmp_path / "events"),
+    )
+    claim = _claim(definition)
+    with pytest.raises(TrialInterrupted):
+        run(claim)
+    again = dataclasses.replace(_claim(definition), attempt=2)
+    assert run(again).records["epochs"] == 3
+    assert [(event["event"], event["epoch"]) for event in _events(tmp_path)] == [
+        ("report", 1), ("resume", 1), ("report", 1), ("report", 2), ("report", 3)
+    ]  # fmt: skip
+    run.forget(again)
+    assert not run_dir.trial("s", claim.configuration).exists()
+
+
+def test_too_little_memory_is_tried_once_more_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of each batch at a time; an attempt after it goes on in halves from where that was."""
+    from hpo import training
+
+    fit = training.fit
+    sizes: list[int] = []
+
+    def fit_what_fits(model: Any, dataset: Any, settings: Any, **others: Any) -> Any:
+        sizes.append(settings.batch_size)
+        if settings.batch_size > 32:
+            raise OutOfMemory("the device has too little memory for this model and batch size")
+        return fit(model, dataset, settings, **others)
+
+    monkeypatch.setattr("hpo.training.fit", fit_what_fits)
+    definition = _trained(
+        settings=[Setting({"batch_size": 64}), Setting({"batch_size": 128})], budget=Budget(max_epochs=2)
+    )
+    run_dir = RunDir(tmp_path)
+    run = _objective(definition, run_dir)
+    halved = run(_claim(definition, 0))
+    assert (halved.state, halved.records["physical_batch_size"]) == (TrialState.COMPLETE, 32)
+    again = run(dataclasses.replace(_claim(definition, 0), attempt=2))
+    assert again.records["history"] == halved.records["history"]
+    too_large = run(_claim(definition, 1))
+    assert (too_large.state, too_large.stop_reason) == (TrialState.FAIL, "out_of_memory")
+    assert sizes == [64, 32, 64, 32, 128, 64]
+
+
+def test_a_full_disk_is_not_the_trial_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given back, with a line that says what to do."""
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(Outage, match=r"is full\. Free some space and launch again"):
+        _run(score, tmp_path)

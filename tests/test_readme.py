@@ -51,14 +51,18 @@ def test_every_command_line_is_one_that_exists() -> None:
     assert checked > 8
 
 
-def test_the_study_of_your_own_runs_as_written(hpo: Hpo, write_study: Callable[..., Path]) -> None:
-    """Complete, at most 40 lines, and launched by the name it has."""
-    [text] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len([line for line in text.splitlines() if line.strip()]) <= 40
-    write_study(text, "mine.py")
-    answer = hpo("launch", "--study", "mine", "--trials", "3", "--workers", "1", "--gpus", "none")
-    assert "3 trials in this launch; 3 of 3 done." in answer.stdout
-    assert "Best trial of mine" in answer.stdout
+FILES = dict(re.findall(r"```python\n# studies/(\w+)\.py(.*?)```", README, flags=re.DOTALL))
+
+
+@pytest.mark.parametrize(("name", "trials"), [("mine", 3), ("widths", 4)])
+def test_study_files_run_as_written(name: str, trials: int, hpo: Hpo, write_study: Callable[..., Path]) -> None:
+    """Complete, at most 40 lines, and launched by the name they have; nothing else here claims to be Python."""
+    assert len(FILES) == README.count("```python") == 2
+    assert len(FILES[name].splitlines()) <= 40
+    write_study(f"#{FILES[name]}", f"{name}.py")
+    answer = hpo("launch", "--study", name, "--trials", str(trials), "--workers", "1", "--gpus", "none")
+    assert f"{trials} trials in this launch; {trials} of {trials} done." in answer.stdout
+    assert f"Best trial of {name}" in answer.stdout
 
 
 def test_both_set_up_commands_are_there() -> None:

@@ -1,5 +1,6 @@
 """URLs, and what many processes may do to one storage at once."""
 
+import math
 import subprocess
 import sys
 import threading
@@ -9,13 +10,14 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
+import sqlalchemy.orm
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo.errors import StorageError
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, finish_trial, open_storage, resolve_url, silent_trial_ids, study_lock
+from hpo.storage import backend_of, finish_trial, open_storage, pulses, resolve_url, study_lock
 
 
 @pytest.mark.parametrize(
@@ -136,12 +138,54 @@ def test_finish_trial_writes_all_or_nothing(storage: BaseStorage) -> None:
     assert study.trials[0].user_attrs["epochs"] == 3
 
 
-def test_a_trial_that_never_beat_is_silent_and_one_that_just_beat_is_not(storage: BaseStorage) -> None:
-    """A worker killed between its claim and its first heartbeat does not leave a trial RUNNING for ever."""
+def test_a_commit_whose_answer_was_lost_is_not_repeated(storage: BaseStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database has the result and the connection is gone: it is read back; another's result is not taken for it."""
+    study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
+    trial, others = _running(study), _running(study)
+    records = {"history": {"loss": [float("nan")]}, "epochs": 1}
+    commit = sqlalchemy.orm.Session.commit
+    lost = []
+
+    def commit_and_lose(session: sqlalchemy.orm.Session) -> None:
+        commit(session)
+        if not lost:
+            lost.append(session)
+            raise sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    monkeypatch.setattr("sqlalchemy.orm.Session.commit", commit_and_lose)
+    finish_trial(storage, trial, TrialState.COMPLETE, 0.5, records)
+    assert len(lost) == 1
+    assert (study.trials[0].state, study.trials[0].value) == (TrialState.COMPLETE, 0.5)
+
+    def lose(session: sqlalchemy.orm.Session) -> None:
+        """Before the server has it; meanwhile somebody else ends the trial."""
+        if lost:
+            commit(session)
+            return
+        lost.append(session)
+        session.rollback()
+        finish_trial(storage, others, TrialState.FAIL, None, {"given_back": True})
+        raise sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    lost.clear()
+    monkeypatch.setattr("sqlalchemy.orm.Session.commit", lose)
+    with pytest.raises(UpdateFinishedTrialError):
+        finish_trial(storage, others, TrialState.COMPLETE, 0.5, records)
+    assert study.trials[1].user_attrs == {"given_back": True}
+
+
+def test_pulses_are_of_running_trials(storage: BaseStorage) -> None:
+    """When each last beat, by the database's clock; none where a worker was killed before its first."""
     study = optuna.create_study(storage=storage, study_name="s")
-    never, beating = _running(study), _running(study)
-    backend_of(storage).record_heartbeat(beating)
-    assert silent_trial_ids(storage, study._study_id) == [never]
+    never, beating, ended = _running(study), _running(study), _running(study)
+    for trial in (beating, ended):
+        backend_of(storage).record_heartbeat(trial)
+    finish_trial(storage, ended, TrialState.COMPLETE, 1.0, {})
+    found = pulses(storage, study._study_id)
+    assert set(found) == {never, beating}
+    assert (found[never].beat, found[never].age) == (None, math.inf)
+    assert found[beating].beat is not None
+    assert -1 <= found[beating].age <= 5
 
 
 def _running(study: optuna.Study) -> int:

@@ -1,10 +1,14 @@
 """One fit: when it ends, what it reports, and how it fails."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from hpo import Stopping
+from hpo.callbacks import Record
+from hpo.checkpoint import Checkpoints
 from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialInterrupted
 from hpo.training import FitSettings, describe, fit, refit, start_fresh
@@ -146,6 +150,19 @@ def test_a_metric_that_the_model_lacks_is_named_with_those_it_has(dataset: Datas
         fit(_model(), dataset, _settings(metric="val_f1"), record=_go_on, interrupted=_never)
 
 
+@pytest.mark.parametrize("model", ["unbuilt", "optimizer-built"])
+def test_a_model_built_later_or_further_fits(model: str, dataset: Dataset) -> None:
+    """The optimizer's variables are made before the fit only where that is possible and not done."""
+    layers = [keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
+    if model == "optimizer-built":
+        layers.insert(0, keras.Input((6, 6, 1)))
+    network = keras.Sequential(layers)
+    network.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    if model == "optimizer-built":
+        network.optimizer.build(network.trainable_variables)
+    assert fit(network, dataset, _settings(epochs=1), record=_go_on, interrupted=_never).epochs == 1
+
+
 def test_a_model_of_another_shape_is_invalid(dataset: Dataset) -> None:
     """A configuration that cannot train fails with its own type."""
     images = keras.Input((9, 9, 1))
@@ -192,3 +209,115 @@ def test_refit_trains_an_epoch_at_each_learning_rate(dataset: Dataset) -> None:
 def test_describe_counts_parameters() -> None:
     """36 pixels to two classes: 36 x 2 weights and 2 biases."""
     assert describe(_model()) == {"parameters": 74, "backend": keras.backend.backend()}
+
+
+class _Killed(BaseException):
+    """What a SIGKILL is to the code that runs."""
+
+
+def _killed_at(epoch: int, reports: list[int]) -> Record:
+    def record(_value: float, reported: int) -> bool:
+        reports.append(reported)
+        if reported == epoch:
+            raise _Killed
+        return False
+
+    return record
+
+
+def test_a_killed_fit_goes_on_after_its_last_epoch(dataset: Dataset, tmp_path: Path) -> None:
+    """Its curve is whole, recorded again from the first epoch, and no finished epoch is trained twice."""
+    reports: list[int] = []
+    with pytest.raises(_Killed):
+        fit(
+            _model(), dataset, _settings(epochs=5), record=_killed_at(3, reports), interrupted=_never,
+            checkpoints=Checkpoints(tmp_path, attempt=1),
+        )  # fmt: skip
+    start_fresh(0, "float32")
+    again: list[int] = []
+    second = Checkpoints(tmp_path, attempt=2)
+    before = second.latest()
+    assert before is not None
+    done = fit(
+        _model(), dataset, _settings(epochs=5), record=_killed_at(0, again), interrupted=_never, checkpoints=second
+    )
+    assert (reports, again) == ([1, 2, 3], [1, 2, 3, 4, 5])
+    assert (done.epochs, done.stop_reason) == (5, "completed")
+    for name, values in before.state["history"].items():
+        assert done.history[name][:2] == values
+    assert done.best_value == max(done.history["val_accuracy"])
+
+
+def test_a_resumed_fit_has_the_weights_and_the_learning_rate_it_had(dataset: Dataset, tmp_path: Path) -> None:
+    """With a learning rate of 0 nothing moves: the loss of each epoch to come is that of the last one before."""
+    settings = _settings(epochs=3, stopping=Stopping(patience=None, reduce_lr_patience=1))
+    with pytest.raises(_Killed):
+        fit(
+            _model(learning_rate=1e-12), dataset, settings, record=_killed_at(3, []), interrupted=_never,
+            checkpoints=Checkpoints(tmp_path, attempt=1),
+        )  # fmt: skip
+    start_fresh(7, "float32")  # other weights, which must not be seen
+    done = fit(
+        _model(learning_rate=0.5), dataset, settings, record=_go_on, interrupted=_never,
+        checkpoints=Checkpoints(tmp_path, attempt=2),
+    )  # fmt: skip
+    assert done.history["val_loss"] == pytest.approx([done.history["val_loss"][0]] * 3)
+    assert done.history["learning_rate"] == pytest.approx([1e-12, 1e-12, 0.5e-12])
+
+
+@pytest.mark.parametrize("reason", ["early_stopping", "pruned", "time_budget", "completed"])
+def test_a_fit_that_had_ended_is_not_trained_further(reason: str, dataset: Dataset, tmp_path: Path) -> None:
+    """Killed between its last epoch and its result, it has that result, with its best weights."""
+    settings = {
+        "early_stopping": _settings(epochs=9, stopping=Stopping(patience=2, reduce_lr_patience=None)),
+        "time_budget": _settings(epochs=9, seconds=1e-9),
+    }.get(reason, _settings(epochs=3))
+    learning_rate = 0.0 if reason == "early_stopping" else 0.1
+    first = fit(
+        _model(learning_rate), dataset, settings, record=lambda _, epoch: reason == "pruned" and epoch == 2,
+        interrupted=_never, checkpoints=Checkpoints(tmp_path, attempt=1),
+    )  # fmt: skip
+    model = _model(learning_rate)
+    second = fit(
+        model, dataset, settings, record=_go_on, interrupted=_never, checkpoints=Checkpoints(tmp_path, attempt=2)
+    )
+    assert first.stop_reason == second.stop_reason == reason
+    assert second.history == first.history
+    assert model.evaluate(dataset.validation.images, dataset.validation.labels, verbose=0, return_dict=True)[
+        "accuracy"
+    ] == pytest.approx(first.best_value)
+
+
+def test_an_interrupted_fit_keeps_the_epoch_it_is_in(dataset: Dataset, tmp_path: Path) -> None:
+    """Asked to stop within the second epoch, it ends with it; the next attempt begins with the third."""
+    checkpoints = Checkpoints(tmp_path, attempt=1)
+    epochs: list[int] = []
+    with pytest.raises(TrialInterrupted):
+        fit(
+            _model(), dataset, _settings(epochs=50), record=lambda _, epoch: bool(epochs.append(epoch)),
+            interrupted=lambda: epochs == [1], checkpoints=checkpoints,
+        )  # fmt: skip
+    found = checkpoints.latest()
+    assert found is not None
+    assert (found.epoch, epochs) == (1, [1])
+
+
+def test_a_model_without_an_input_shape_begins_anew(dataset: Dataset, tmp_path: Path) -> None:
+    """It has no weights yet that could be set; its epochs count from the first."""
+
+    def unbuilt() -> keras.Model:
+        model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])
+        model.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    with pytest.raises(_Killed):
+        fit(
+            unbuilt(), dataset, _settings(epochs=3), record=_killed_at(3, []), interrupted=_never,
+            checkpoints=Checkpoints(tmp_path, attempt=1),
+        )  # fmt: skip
+    reports: list[int] = []
+    done = fit(
+        unbuilt(), dataset, _settings(epochs=3), record=_killed_at(0, reports), interrupted=_never,
+        checkpoints=Checkpoints(tmp_path, attempt=2),
+    )  # fmt: skip
+    assert (done.epochs, reports) == (3, [1, 2, 3])

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 
 from hpo import datasets
-from hpo.devices import Slot, usable_cores, visible_gpus
+from hpo.devices import Slot, machine, usable_cores, visible_gpus
 from hpo.errors import DatasetError
 from hpo.run_dir import RunDir
 from hpo.stored_study import versions
@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 RESULTS = HERE / "RESULTS.md"
 # The order in which they run and stand in the results.
-SECTIONS = ("startup", "turnaround", "epoch", "two_workers", "precision", "claims")
+SECTIONS = ("startup", "turnaround", "epoch", "machinery", "two_workers", "kills", "precision", "claims")
 
 _HEAD = """# Benchmarks
 
@@ -118,15 +118,6 @@ class Section:
             ", ".join([f"Python {platform.python_version()}"] + [f"{k} {v}" for k, v in versions().items()]),
         ]
         return "Run: " + "  \n".join(lines)
-
-
-def machine() -> str:
-    """The processor, its usable cores, the memory and the system; no names."""
-    processor = platform.processor() or platform.machine()
-    if (facts := Path("/proc/cpuinfo")).is_file() and (found := re.search(r"model name\s*: (.*)", facts.read_text())):
-        processor = found.group(1)
-    memory = psutil.virtual_memory().total / 2**30
-    return f"{processor}, {usable_cores()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def file_system(path: Path) -> str:

@@ -1,0 +1,53 @@
+"""Trials that fail one after another: when that ends a study, and what they have in common."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.claims import was_given_back
+from hpo.errors import TooManyFailures
+
+
+def stop_at_failures(study: optuna.Study, earlier: set[int], most: int) -> None:
+    """Raise where the last ``most`` trials that ended, those numbered in ``earlier`` left out, all failed.
+
+    Raises:
+        TooManyFailures: they did; the message has their reasons, what they have in common, and the latest.
+    """
+    trials = study.get_trials(deepcopy=False)
+    ended = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
+    new = [trial for trial in ended if trial.number not in earlier]
+    last = sorted(new, key=lambda trial: trial.datetime_complete or datetime.max)[-most:]
+    if len(last) < most or any(trial.state != TrialState.FAIL for trial in last):
+        return
+    reasons = {trial.user_attrs.get("stop_reason", "error") for trial in last}
+    common = ", ".join(in_common(last, [trial for trial in ended if trial.state != TrialState.FAIL]))
+    raise TooManyFailures(
+        f"The last {most} trials of {study.study_name!r} failed ({', '.join(sorted(reasons))}), the latest with: "
+        f"{last[-1].user_attrs.get('failure', 'no message')}. "
+        + (f"All of them have {common}, which no other trial has. " if common else "")
+        + "Fix the study; launching it again continues it."
+    )
+
+
+def in_common(failed: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -> Iterator[str]:
+    """What all of ``failed`` have and none of ``others``: a value, or a range of numbers; as "name=value"."""
+    for name in failed[0].params:
+        if not others or not all(name in trial.params for trial in failed):
+            continue
+        values = [trial.params[name] for trial in failed]
+        elsewhere = [trial.params[name] for trial in others if name in trial.params]
+        if len(set(values)) == 1:
+            if values[0] not in elsewhere:
+                yield f"{name}={_text(values[0])}"
+        elif all(isinstance(value, int | float) for value in [*values, *elsewhere]):
+            low, high = min(values), max(values)
+            if elsewhere and (max(elsewhere) < low or min(elsewhere) > high):
+                yield f"{name} from {_text(low)} to {_text(high)}"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

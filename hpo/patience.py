@@ -1,0 +1,114 @@
+"""Waiting while a database restarts, is out of reach, or is busy; and giving up in the end, with one line."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+
+from hpo.errors import Outage
+
+OUTAGE_SECONDS = 600  # that a restart, or a cut of five minutes, does not exceed
+_FULL_SECONDS = 60  # a full disk is not emptied by waiting
+_LONGEST_PAUSE = 5.0
+
+T = TypeVar("T")
+_logger = logging.getLogger("hpo")
+
+
+class Patience:
+    """Repeats what a database could not do, with longer and longer pauses.
+
+    Args:
+        say: the cause of an error in one line, without a password.
+        stopped: whether to give up at once, as after Ctrl-C.
+    """
+
+    def __init__(self, say: Callable[[BaseException], str], stopped: Callable[[], bool] = lambda: False) -> None:
+        self._say = say
+        self.stopped = stopped
+        self._given_up = False
+
+    def __call__(self, action: Callable[[], T]) -> T:
+        """Do ``action``, which must not mind being done twice, until the database does it.
+
+        Raises:
+            Outage: it has not for ten minutes; for one where its disk is full. From then on at once.
+        """
+        begun, pause = time.monotonic(), 0.1
+        while True:
+            try:
+                answer = action()
+            except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+                if not is_outage(error):
+                    raise
+                cause, waited = self._say(error), time.monotonic() - begun
+                longest = _FULL_SECONDS if _is_full(error) else OUTAGE_SECONDS
+                if self._given_up or self.stopped() or waited > longest:
+                    self._given_up = True  # what is still to be given back would wait as long again
+                    raise Outage(
+                        f"The storage has not answered for {waited:.0f} s: {cause}. What was recorded is whole; "
+                        "mend it and launch again."
+                    ) from None
+                if pause == 0.1:
+                    _logger.warning("The storage does not answer (%s): waiting", cause)
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                if pause > 0.1:
+                    _logger.info("The storage answers again after %.1f s", time.monotonic() - begun)
+                return answer
+
+
+class PatientStorage(RDBStorage):
+    """Optuna's storage that waits where the database is away, once it has ``patience``.
+
+    What may be done twice is repeated: a read, or a write that sets a value. Making a trial may not; whoever does
+    that looks first whether it was made.
+    """
+
+    patience: Patience | None = None
+
+
+def _patiently(name: str) -> Callable[..., Any]:
+    method = getattr(RDBStorage, name)
+
+    @functools.wraps(method)
+    def call(self: PatientStorage, *arguments: Any, **settings: Any) -> Any:
+        if self.patience is None:
+            return method(self, *arguments, **settings)
+        return self.patience(lambda: method(self, *arguments, **settings))
+
+    return call
+
+
+for _name in (
+    "get_all_studies", "get_study_directions", "get_study_id_from_name", "get_study_name_from_id",
+    "get_study_system_attrs", "get_study_user_attrs", "get_trial", "_get_trials",
+    "get_trial_id_from_study_id_trial_number", "_get_best_trial_id", "set_study_system_attr", "set_study_user_attr",
+    "set_trial_intermediate_value", "_set_trial_param", "set_trial_state_values", "set_trial_system_attr",
+    "set_trial_user_attr",
+):  # fmt: skip
+    setattr(PatientStorage, _name, _patiently(_name))
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database was away, busy or full, so that the same may succeed later."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    if isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated:
+        return True
+    # All connections of the pool are waiting; or Optuna has caught an outage itself and gone on with what it broke.
+    if isinstance(cause, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.PendingRollbackError):
+        return True
+    # A missing table is an OperationalError of SQLite's, too.
+    return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and (
+        "no such" not in str(cause.orig)
+    )
+
+
+def _is_full(error: BaseException) -> bool:
+    return "full" in str(error.__cause__ or error) or "No space left" in str(error.__cause__ or error)

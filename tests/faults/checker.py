@@ -1,0 +1,150 @@
+"""What must hold of a study however its processes died: asked of the event logs and the storage afterwards."""
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo import stored_study
+from hpo.claims import was_given_back
+from hpo.run_dir import RunDir
+from hpo.storage import backend_of, open_storage, resolve_url
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a checked study came to.
+
+    Args:
+        violations: a line for each rule broken; none is what is wanted.
+        finished: trials that count and have ended.
+        attempts: trials in all, those given back included.
+        repeated: epochs that were trained more than once.
+    """
+
+    violations: list[str]
+    finished: int
+    attempts: int
+    repeated: int
+
+
+def check(run_dir: RunDir, url: str, name: str, *, kills: int | None) -> Finding:
+    """Hold a study's storage and its workers' event logs against each other.
+
+    Args:
+        kills: how many workers were killed while they might have trained an epoch; each may have it trained again.
+            None for an objective, of which nothing is kept.
+    """
+    storage = open_storage(resolve_url(url, run_dir), write=False)
+    study = stored_study.load(storage, name)
+    trials = study.get_trials(deepcopy=False)
+    budget = study.user_attrs["budget"]
+    backend_of(storage).engine.dispose()
+    events = read_events(run_dir, name)
+    finished = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
+    repeated = _repeated(events)
+    violations = [
+        *_claims(trials, events),
+        *_overlaps(events),
+        *_results(trials, events),
+        *(f"trial {trial.number} is still {trial.state.name}" for trial in trials if not trial.state.is_finished()),
+    ]
+    if len(finished) != budget:
+        violations.append(f"{len(finished)} trials finished, but the budget is {budget}")
+    if kills is not None and repeated > kills:
+        violations.append(f"{repeated} epochs were trained twice, but only {kills} workers died")
+    return Finding(violations, len(finished), len(trials), repeated)
+
+
+def read_events(run_dir: RunDir, name: str) -> list[Event]:
+    """The events of all workers in the order of the machine's clock; the half line of a killed one is left out."""
+    events = []
+    for path in Path(run_dir.events(name)).glob("*.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                events.append({**json.loads(line), "log": path.stem})
+            except json.JSONDecodeError:
+                continue
+    return sorted(events, key=lambda event: event["monotonic"])
+
+
+def _claims(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
+    """Each trial is claimed once, and each attempt of a configuration has one trial."""
+    violations = []
+    for number, count in Counter(event["trial"] for event in events if event["event"] == "claim").items():
+        if count > 1:
+            violations.append(f"trial {number} was claimed {count} times")
+    # One that nobody began and that was given back is of a claim whose answer was lost.
+    begun = {event["trial"] for event in events if event["event"] == "claim"}
+    meant = [trial for trial in trials if trial.number in begun or not was_given_back(trial)]
+    claims = [trial.user_attrs["claim"] for trial in meant if "claim" in trial.user_attrs]
+    for (configuration, attempt), count in Counter((c["configuration"], c["attempt"]) for c in claims).items():
+        if count > 1:
+            violations.append(f"attempt {attempt} of configuration {configuration} has {count} trials")
+    results = Counter(
+        trial.user_attrs["claim"]["configuration"]
+        for trial in trials
+        if "claim" in trial.user_attrs and trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    )
+    violations += [f"configuration {number} has {count} results" for number, count in results.items() if count > 1]
+    return violations
+
+
+def _overlaps(events: list[Event]) -> list[str]:
+    """No attempt of a configuration does anything that counts after the next one was claimed."""
+    fenced = {event["trial"] for event in events if event["event"] == "fenced"}
+    last: dict[int, float] = {}
+    for event in events:
+        # A fenced worker said what it would tell, and was refused.
+        if event["event"] in ("report", "told") or (event["event"] == "tell" and event["trial"] not in fenced):
+            last[event["trial"]] = event["monotonic"]
+    violations = []
+    attempts: dict[int, list[Event]] = defaultdict(list)
+    for event in events:
+        if event["event"] == "claim":
+            attempts[event["configuration"]].append(event)
+    for configuration, claims in attempts.items():
+        for before, after in pairwise(claims):
+            if last.get(before["trial"], 0.0) > after["monotonic"]:
+                violations.append(
+                    f"configuration {configuration}: trial {before['trial']} went on after trial {after['trial']} began"
+                )
+    return violations
+
+
+def _results(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
+    """What the storage holds is what a worker said, and what a worker was told to be written is there."""
+    said: dict[int, list[tuple[str, float | None]]] = defaultdict(list)
+    for event in events:
+        if event["event"] == "tell":
+            said[event["trial"]].append((event["state"], event["value"]))
+    stored = {trial.number: (trial.state.name, trial.value) for trial in trials}
+    violations = [
+        f"trial {trial.number} is stored as {stored[trial.number]}, but its worker said {said[trial.number]}"
+        for trial in trials
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and stored[trial.number] not in said[trial.number]
+    ]
+    violations += [
+        f"trial {event['trial']} was told as {event['value']}, but is stored as {stored.get(event['trial'])}"
+        for event in events
+        if event["event"] == "told" and stored.get(event["trial"]) != (event["state"], event["value"])
+    ]
+    return violations
+
+
+def _repeated(events: list[Event]) -> int:
+    """Epochs trained more than once, over all configurations; one brought back from a checkpoint was not trained."""
+    configuration = {event["trial"]: event["configuration"] for event in events if event["event"] == "claim"}
+    begun = {event["trial"]: event["epoch"] for event in events if event["event"] == "resume"}
+    trained = Counter(
+        (configuration[event["trial"]], event["epoch"])
+        for event in events
+        if event["event"] == "report" and event["epoch"] > begun.get(event["trial"], 0)
+    )
+    return sum(count - 1 for count in trained.values())

@@ -1,0 +1,190 @@
+"""Launches of a study for the fault tests, with the checker at their end."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from faults.checker import Finding, check
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo import stored_study
+from hpo.claims import was_given_back
+from hpo.run_dir import RunDir
+from hpo.storage import backend_of, open_storage, resolve_url
+
+TESTS = Path(__file__).parents[1]
+
+# Ten reports a trial, a hundredth of a second each; its value tells its seed.
+QUICK = """
+import time
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+{preparation}
+
+def score(params, trial):
+    for epoch in range(1, 11):
+        time.sleep({pause})
+        trial.report(params["x"] * epoch, epoch)
+    return params["x"] * 10
+
+study = StudyDefinition(
+    name="faults", objective=score, space={{"x": FloatDistribution(0, 1)}},
+    budget=Budget(trials={trials}, max_retries=1000),
+)
+"""
+
+# Put into a study, whose launcher and workers all read it: what takes half a minute otherwise takes five seconds.
+HURRIED = """
+from hpo import claims, launch
+claims.BEAT = launch.BEAT = 1
+claims.LEASE = 5
+"""
+
+# A network that trains six epochs of bundled digits in two seconds, and is kept epoch by epoch.
+TRAINED = """
+import dataclasses
+from hpo import Budget, catalog
+{preparation}
+
+study = dataclasses.replace(
+    catalog.load("digits-cnn"), name="faults", warm_starts=[], stopping=dataclasses.replace(
+        catalog.load("digits-cnn").stopping, patience=None),
+    budget=Budget(trials={trials}, max_epochs=6, max_retries=1000),
+)
+"""
+
+
+class Faults:
+    """One study in a folder of its own, launched as often as it takes."""
+
+    def __init__(self, folder: Path, url: str, text: str = QUICK, **values: object) -> None:
+        self.folder = folder
+        self.url = url
+        self.run_dir = RunDir(folder / "runs")
+        self.kills = 0
+        self._launched: list[subprocess.Popen[bytes]] = []
+        self._is_kept = text == TRAINED  # epoch by epoch
+        (folder / "faults_study.py").write_text(text.format(**{"preparation": "", "pause": 0.01, **values}))
+
+    def launch(self, workers: int) -> "subprocess.Popen[bytes]":
+        """Start ``hpo launch`` and return at once."""
+        with (self.folder / "launch.log").open("ab") as log:
+            launcher = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "hpo", "launch", "--study", "faults_study.py", "--gpus", "none"),
+                    *("--workers", str(workers), "--max-failures", "100000"),
+                ],
+                cwd=self.folder,
+                env={
+                    **os.environ,
+                    "HPO_HOME": str(self.run_dir.home),
+                    "HPO_STORAGE": self.url,
+                    "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+                },
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._launched.append(launcher)
+        return launcher
+
+    def end(self) -> None:
+        """End what a test that failed has left, stopped workers among it."""
+        for launcher in self._launched:
+            if launcher.poll() is None:
+                for worker in workers_of(launcher):
+                    worker.kill()
+                launcher.kill()
+                launcher.wait()
+
+    def run(self, workers: int, seconds: float = 600) -> None:
+        """Launch and wait for its end."""
+        assert self.launch(workers).wait(seconds) == 0, self.log()
+
+    def log(self) -> str:
+        """The end of what the launches printed."""
+        return (self.folder / "launch.log").read_text()[-3000:]
+
+    def count(self, event: str) -> int:
+        """How many events of this kind the workers have logged."""
+        logs = self.run_dir.events("faults").glob("*.jsonl")
+        return sum(log.read_text().count(f'"event": "{event}"') for log in logs)
+
+    def running(self) -> int:
+        """How many trials the storage says are running."""
+        return sum(trial.state == TrialState.RUNNING for trial in self._trials())
+
+    def given_back(self) -> int:
+        """How many trials were given back."""
+        return sum(was_given_back(trial) for trial in self._trials())
+
+    def _trials(self) -> list[FrozenTrial]:
+        storage = open_storage(resolve_url(self.url, self.run_dir), write=False)
+        try:
+            return stored_study.load(storage, "faults").get_trials(deepcopy=False)
+        finally:
+            backend_of(storage).engine.dispose()
+
+    def deaths(self) -> int:
+        """How many workers have killed themselves where ``deaths.arm`` let them."""
+        log = self.folder / "deaths"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    def check(self) -> Finding:
+        """The checker's finding; fails with the first violations."""
+        finding = check(self.run_dir, self.url, "faults", kills=self.kills if self._is_kept else None)
+        assert not finding.violations, (finding.violations[:10], self.log())
+        return finding
+
+
+Begin = Callable[..., Faults]
+
+
+def workers_of(launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """The worker processes of a launch that live."""
+    try:
+        children = psutil.Process(launcher.pid).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [child for child in children if _is_worker(child)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "worker" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until ``condition`` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def kill_at_random(faults: Faults, launcher: "subprocess.Popen[bytes]", kills: int, rng: random.Random) -> None:
+    """SIGKILL workers of a launch, starting ones among them, until there were as many or it has ended."""
+    told = 0
+    while faults.kills < kills and launcher.poll() is None:
+        if faults.count("told") == told:  # a launch whose workers die with no result in between ends, as it should
+            time.sleep(0.02)
+            continue
+        told = faults.count("told")
+        time.sleep(rng.uniform(0, 1))
+        workers = workers_of(launcher)
+        if workers:
+            rng.choice(workers).kill()
+            faults.kills += 1
+
+
+def interrupt(launcher: "subprocess.Popen[bytes]", signum: int, seconds: float = 60) -> int:
+    """Signal a launch and wait for its end; its exit code."""
+    os.kill(launcher.pid, signum)
+    return launcher.wait(seconds)

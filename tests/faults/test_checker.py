@@ -1,0 +1,137 @@
+"""The checker finds what it is there to find."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from faults.checker import check
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from hpo.events import EventLog
+from hpo.run_dir import RunDir
+from hpo.storage import finish_trial
+
+
+class History:
+    """A study with what its workers logged, both written by hand: nothing wrong in it yet.
+
+    Configuration 0 was lost in its second epoch and went on as trial 1 from its first; configuration 2 ran through.
+    """
+
+    def __init__(self, storage: BaseStorage, run_dir: RunDir) -> None:
+        self.study = optuna.create_study(storage=storage, study_name="s", sampler=RandomSampler())
+        self.study.set_user_attr("budget", 2)
+        self.log = EventLog(run_dir.events("s") / "host-1.jsonl")
+        self.claim(0, configuration=0, attempt=1)
+        self.log.write("report", trial=0, epoch=1, value=0.1)
+        self.end(0, TrialState.FAIL, None, given_back=True)
+        self.claim(1, configuration=0, attempt=2)
+        self.log.write("resume", trial=1, epoch=1)
+        for epoch in (1, 2):
+            self.log.write("report", trial=1, epoch=epoch, value=0.2)
+        self.tell(1, 0.2)
+        self.claim(2, configuration=2, attempt=1)
+        self.tell(2, 0.3)
+
+    def claim(self, number: int, *, configuration: int, attempt: int) -> None:
+        claim = {"configuration": configuration, "attempt": attempt}
+        self.study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"claim": claim}))
+        self.log.write("claim", trial=number, configuration=configuration, attempt=attempt)
+
+    def tell(self, number: int, value: float) -> None:
+        for event in ("tell", "told"):
+            self.log.write(event, trial=number, state="COMPLETE", value=value)
+        self.end(number, TrialState.COMPLETE, value)
+
+    def end(self, number: int, state: TrialState, value: float | None, **records: Any) -> None:
+        trial_id = self.study.trials[number]._trial_id
+        finish_trial(self.study._storage, trial_id, state, value, records)
+
+
+@pytest.fixture
+def history(sqlite: BaseStorage, run_dir: RunDir) -> History:
+    return History(sqlite, run_dir)
+
+
+def _violations(history: History, run_dir: RunDir, kills: int = 1) -> list[str]:
+    url = str(history.study._storage._backend.engine.url)  # type: ignore[attr-defined]
+    return check(run_dir, url, "s", kills=kills).violations
+
+
+def test_a_study_in_order_has_no_violation(history: History, run_dir: RunDir) -> None:
+    """An attempt that was lost and went on is none."""
+    assert _violations(history, run_dir) == []
+
+
+def _double_claim(history: History) -> None:
+    history.log.write("claim", trial=2, configuration=2, attempt=1)
+
+
+def _double_attempt(history: History) -> None:
+    history.claim(3, configuration=0, attempt=2)
+    history.end(3, TrialState.FAIL, None, given_back=True)
+
+
+def _overlap(history: History) -> None:
+    history.log.write("report", trial=0, epoch=3, value=0.1)
+
+
+def _two_results(history: History) -> None:
+    history.claim(3, configuration=2, attempt=2)
+    history.tell(3, 0.3)
+
+
+def _lost_result(history: History) -> None:
+    history.log.write("told", trial=0, state="COMPLETE", value=0.9)
+
+
+def _result_of_nobody(history: History) -> None:
+    history.claim(3, configuration=3, attempt=1)
+    history.end(3, TrialState.COMPLETE, 0.7)
+
+
+def _running(history: History) -> None:
+    history.claim(3, configuration=3, attempt=1)
+
+
+def _too_many(history: History) -> None:
+    history.claim(3, configuration=3, attempt=1)
+    history.tell(3, 0.4)
+
+
+def _two_epochs_again(history: History) -> None:
+    for epoch in (1, 2, 1, 2):
+        history.log.write("report", trial=2, epoch=epoch, value=0.1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "violation"),
+    [
+        pytest.param(_double_claim, "trial 2 was claimed 2 times", id="double-claim"),
+        pytest.param(_double_attempt, "attempt 2 of configuration 0 has 2 trials", id="double-attempt"),
+        pytest.param(_overlap, "configuration 0: trial 0 went on after trial 1 began", id="overlap"),
+        pytest.param(_two_results, "configuration 2 has 2 results", id="two-results"),
+        pytest.param(_lost_result, "trial 0 was told as 0.9, but is stored as ('FAIL', None)", id="lost-result"),
+        pytest.param(_result_of_nobody, "trial 3 is stored as ('COMPLETE', 0.7), but", id="result-of-nobody"),
+        pytest.param(_running, "trial 3 is still RUNNING", id="left-running"),
+        pytest.param(_too_many, "3 trials finished, but the budget is 2", id="over-budget"),
+        pytest.param(_two_epochs_again, "2 epochs were trained twice, but only 1 workers died", id="epochs-repeated"),
+    ],
+)
+def test_each_violation_is_found(
+    spoil: Callable[[History], None], violation: str, history: History, run_dir: RunDir
+) -> None:
+    """And named with its trials."""
+    spoil(history)
+    assert any(violation in found for found in _violations(history, run_dir)), _violations(history, run_dir)
+
+
+def test_the_half_line_of_a_killed_worker_is_left_out(history: History, run_dir: RunDir, tmp_path: Path) -> None:
+    """It is what a kill leaves, no violation."""
+    with (run_dir.events("s") / "host-1.jsonl").open("a") as stream:
+        stream.write('{"time": 1, "eve')
+    assert _violations(history, run_dir) == []

@@ -1,0 +1,145 @@
+"""Workers and launchers that are killed, stopped and interrupted: nothing is lost, nothing runs twice."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from faults.launching import HURRIED, TRAINED, Begin, Faults, interrupt, kill_at_random, wait_for, workers_of
+from faults.results import Results
+
+from hpo.claims import worker_name
+
+FULL = pytest.mark.faults_full
+ARMED = "from faults import deaths\ndeaths.arm({folder!r}, probability={probability}, most={most})"
+
+
+@pytest.mark.parametrize("kills", [pytest.param(6, id="few"), pytest.param(200, id="many", marks=FULL)])
+def test_workers_are_killed_at_random(
+    kills: int, storage_url: str, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """While they start, claim, run and tell: the launcher replaces each, and the budget is exact."""
+    faults = begin(tmp_path, storage_url, trials=8 * kills, pause=0.05)
+    launcher = faults.launch(workers=4)
+    kill_at_random(faults, launcher, kills, random.Random(kills))
+    assert launcher.wait(3600) == 0, faults.log()
+    finding = faults.check()
+    assert faults.kills >= kills / 3
+    assert finding.finished == 8 * kills
+    results.add("SIGKILL of workers at random", storage_url, faults.kills, finding)
+
+
+@pytest.mark.parametrize("kills", [pytest.param(6, id="few"), pytest.param(200, id="many", marks=FULL)])
+def test_workers_are_killed_at_chosen_instants(
+    kills: int, storage_url: str, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """Between a claim and its first beat, around a report and around the transaction of a result."""
+    armed = ARMED.format(folder=str(tmp_path), probability=0.1, most=kills)
+    faults = begin(tmp_path, storage_url, preparation=armed, trials=2 * kills)
+    faults.run(workers=4, seconds=3600)
+    finding = faults.check()
+    assert faults.deaths() >= kills
+    results.add("SIGKILL of workers at chosen instants", storage_url, faults.deaths(), finding)
+
+
+@pytest.mark.parametrize("kills", [pytest.param(4, id="few"), pytest.param(50, id="many", marks=FULL)])
+def test_a_killed_training_goes_on_from_its_last_epoch(
+    kills: int, storage_url: str, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """A real network, killed before, within and after its checkpoints: an epoch is repeated for each kill at most."""
+    if "postgresql" in storage_url and kills < 50:
+        pytest.skip("checkpoints are files, whatever the storage; the full numbers are run on both")
+    armed = ARMED.format(folder=str(tmp_path), probability=0.1, most=kills)
+    faults = begin(tmp_path, storage_url, TRAINED, preparation=armed, trials=max(2, kills // 4))
+    faults.run(workers=2, seconds=3600)
+    faults.kills = faults.deaths()
+    finding = faults.check()
+    assert faults.kills >= kills / 2
+    # Few may all die before their first checkpoint; whether the others went on is in the checker's repeated epochs.
+    assert faults.count("resume") > 0 or kills < 50
+    assert not faults.run_dir.trials("faults").exists()
+    results.add("SIGKILL of workers that train", storage_url, faults.kills, finding)
+
+
+@pytest.mark.parametrize("kills", [pytest.param(1, id="once"), pytest.param(50, id="many", marks=FULL)])
+def test_launchers_are_killed(kills: int, storage_url: str, tmp_path: Path, begin: Begin, results: Results) -> None:
+    """Their workers end with them, and the same command continues."""
+    faults = begin(tmp_path, storage_url, trials=12 * kills, pause=0.05)
+    rng = random.Random(kills)
+    for _ in range(kills):
+        workers = _begun(faults, launcher := faults.launch(workers=2))
+        time.sleep(rng.uniform(0, 1))
+        launcher.kill()
+        launcher.wait()
+        wait_for(lambda workers=workers: not any(_is_alive(worker) for worker in workers))
+    faults.run(workers=2, seconds=3600)
+    results.add("SIGKILL of launchers", storage_url, kills, faults.check())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("times", [pytest.param(1, id="once"), pytest.param(50, id="many", marks=FULL)])
+def test_launches_are_interrupted(
+    times: int, signum: signal.Signals, storage_url: str, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """Everything is given back at once, no process is left, and the same command continues."""
+    faults = begin(tmp_path, storage_url, trials=12 * times, pause=0.05)
+    rng = random.Random(times)
+    for _ in range(times):
+        workers = _begun(faults, launcher := faults.launch(workers=2))
+        time.sleep(rng.uniform(0, 1))
+        assert interrupt(launcher, signum) == 128 + signum, faults.log()
+        assert not any(_is_alive(worker) for worker in workers)
+        assert faults.running() == 0
+    faults.run(workers=2, seconds=3600)
+    results.add(f"{signum.name} of launches", storage_url, times, faults.check())
+
+
+@pytest.mark.parametrize("hurried", [pytest.param(HURRIED, id="hurried"), pytest.param("", id="real", marks=FULL)])
+def test_a_worker_that_was_taken_for_dead_is_fenced(
+    hurried: str, storage_url: str, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """Stopped for longer than its lease, it comes back when another attempt has the trial: it is dropped."""
+    faults = begin(tmp_path, storage_url, preparation=hurried, trials=8, pause=0.2)
+    launcher = faults.launch(workers=2)
+    stopped = _amid_a_trial(faults, launcher)
+    stopped.suspend()
+    wait_for(lambda: faults.given_back() > 0, seconds=120)
+    stopped.resume()
+    assert launcher.wait(300) == 0, faults.log()
+    finding = faults.check()
+    assert faults.count("fenced") == 1
+    results.add("SIGSTOP for longer than the lease", storage_url, 1, finding)
+
+
+def _begun(faults: Faults, launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """The workers of a launch, once one of them has begun a trial."""
+    before = faults.count("claim")
+    wait_for(lambda: faults.count("claim") > before or launcher.poll() is not None)
+    assert launcher.poll() is None, faults.log()
+    return workers_of(launcher)
+
+
+def _amid_a_trial(faults: Faults, launcher: "subprocess.Popen[bytes]") -> psutil.Process:
+    """A worker that has just reported an epoch between the first and the last, and holds no lock."""
+    while launcher.poll() is None:
+        time.sleep(0.02)
+        for worker in workers_of(launcher):
+            log = faults.run_dir.events("faults") / f"{worker_name(worker.pid)}.jsonl"
+            lines = log.read_text().splitlines() if log.exists() else []
+            last = json.loads(lines[-1]) if lines else {"event": "none"}
+            # A moment later: what follows a report has ended, and the pause before the next has begun.
+            if last["event"] == "report" and 2 <= last["epoch"] <= 7 and time.monotonic() > last["monotonic"] + 0.05:
+                return worker
+    raise AssertionError(faults.log())
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; a dead orphan may wait for init to collect it."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

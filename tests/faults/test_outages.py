@@ -1,0 +1,156 @@
+"""Databases that restart or are out of reach, clocks that jump, disks that are full: the study waits and ends right."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from faults.launching import TRAINED, Begin, Faults, wait_for
+from faults.proxy import Proxy
+from faults.results import Results
+from postgres import Postgres
+
+from hpo.errors import Outage
+
+FULL = pytest.mark.faults_full
+
+
+@pytest.mark.parametrize("restarts", [pytest.param(2, id="few"), pytest.param(20, id="many", marks=FULL)])
+def test_the_database_restarts(
+    restarts: int, postgres_server: Postgres, empty_postgres: str, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """Fast, which ends connections, and immediate, which loses what was not committed: no trial notices."""
+    workers = 2 if restarts < 20 else 8
+    faults = begin(tmp_path, empty_postgres, trials=20 * restarts, pause=0.05)
+    launcher = faults.launch(workers)
+    for restart in range(restarts):
+        told = faults.count("told")
+        wait_for(lambda told=told: faults.count("told") > told + 2 or launcher.poll() is not None)
+        postgres_server.restart(("fast", "immediate")[restart % 2])
+    assert launcher.wait(600) == 0, faults.log()
+    finding = faults.check()
+    assert finding.attempts - finding.finished <= restarts  # claims whose answer was lost, not trials that ran
+    assert faults.count("give_back") == faults.count("fenced") == 0
+    results.add("PostgreSQL restarts", empty_postgres, restarts, finding)
+
+
+@pytest.mark.parametrize("after", [pytest.param(None, id="anywhere"), pytest.param(b"COMMIT", id="on-commit")])
+@pytest.mark.parametrize("seconds", [3, *(pytest.param(seconds, marks=FULL) for seconds in (5, 30, 120))])
+def test_the_network_is_cut(
+    seconds: int,
+    after: bytes | None,
+    postgres_server: Postgres,
+    empty_postgres: str,
+    tmp_path: Path,
+    begin: Begin,
+    results: Results,
+) -> None:
+    """For the launcher and its workers: they wait, and go on when it is back, with what was written written once."""
+    with Proxy(Path(empty_postgres.partition("host=")[2])) as proxy:
+        faults = begin(tmp_path, f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", trials=16, pause=0.05)
+        launcher = faults.launch(workers=2)
+        wait_for(lambda: faults.count("told") > 2)
+        proxy.cut(after)
+        wait_for(lambda: proxy.is_cut)
+        time.sleep(seconds)
+        told = faults.count("told")
+        proxy.mend()
+        wait_for(lambda: faults.count("told") > told)
+        assert launcher.wait(600) == 0, faults.log()
+        finding = faults.check()
+    assert faults.count("give_back") == faults.count("fenced") == 0
+    results.add("network cuts" if after is None else "network cuts on COMMIT", empty_postgres, 1, finding)
+
+
+def test_the_clock_jumps(storage_url: str, tmp_path: Path, begin: Begin, results: Results) -> None:
+    """By an hour either way: the beats of all trials look as old or as new; none is taken for lost."""
+    faults = begin(tmp_path, storage_url, trials=6, pause=0.4)
+    launcher = faults.launch(workers=2)
+    for hours in (-1, 1):
+        reports = faults.count("report")
+        wait_for(lambda reports=reports: faults.count("report") > reports + 5)
+        _shift_beats(storage_url, hours)
+    assert launcher.wait(300) == 0, faults.log()
+    finding = faults.check()
+    assert finding.attempts == finding.finished
+    results.add("clock jumps of an hour", storage_url, 2, finding)
+
+
+def _shift_beats(url: str, hours: int) -> None:
+    engine = sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sqlalchemy.NullPool)
+    shifted = f"datetime(heartbeat, '{hours} hours')" if "sqlite" in url else f"heartbeat + INTERVAL '{hours} hours'"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = {shifted}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of eight megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _fill(folder: Path) -> Path:
+    """Fill a disk to its last byte; the file to remove for room."""
+    path = folder / "filler"
+    with path.open("wb", buffering=0) as stream:
+        for size in (1 << 16, 1 << 10, 1):
+            try:
+                while stream.write(b"0" * size):
+                    pass
+            except OSError:
+                continue
+    return path
+
+
+def test_the_disk_of_checkpoints_is_full(
+    storage_url: str, small_disk: Path, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """One line says so and no trial is failed for it; with room again, the same command ends the study."""
+    if "postgresql" not in storage_url:
+        pytest.skip("a storage on another disk")
+    faults = begin(small_disk, storage_url, TRAINED, trials=2)
+    launcher = faults.launch(workers=1)
+    wait_for(lambda: faults.count("report") > 1)
+    filler = _fill(small_disk)
+    assert launcher.wait(120) == Outage.exit_code, faults.log()
+    assert faults.running() == 0
+    filler.unlink()
+    faults.run(workers=1)
+    faults.kills = 1  # the epoch that could not be kept
+    finding = faults.check()
+    assert "disk" in _logs(faults)
+    results.add("full disk of checkpoints", storage_url, 1, finding)
+
+
+def test_the_disk_of_the_database_is_full(small_disk: Path, tmp_path: Path, begin: Begin, results: Results) -> None:
+    """SQLite's: the launch waits, a short outage is none; then it goes on with every result whole."""
+    url = f"sqlite:///{small_disk}/hpo.db"
+    faults = begin(tmp_path, url, trials=12, pause=0.05)
+    launcher = faults.launch(workers=2)
+    wait_for(lambda: faults.count("told") > 1)
+    filler = _fill(small_disk)
+    time.sleep(5)
+    told = faults.count("told")
+    filler.unlink()
+    assert launcher.wait(300) == 0, faults.log()
+    finding = faults.check()
+    assert finding.finished == 12 > told
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    engine.dispose()
+    results.add("full disk of the database", url, 1, finding)
+
+
+def _logs(faults: Faults) -> str:
+    return faults.log() + "".join(path.read_text() for path in faults.run_dir.logs("faults").glob("*.log"))
