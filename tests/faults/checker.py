@@ -22,16 +22,23 @@ class Finding:
     """What a checked study came to.
 
     Args:
-        violations: a line for each rule broken; none is what is wanted.
+        broken: each rule with a line for each time it was broken; none is what is wanted.
+        budget: trials that were asked for.
         finished: trials that count and have ended.
         attempts: trials in all, those given back included.
         repeated: epochs that were trained more than once.
     """
 
-    violations: list[str]
+    broken: dict[str, list[str]]
+    budget: int
     finished: int
     attempts: int
     repeated: int
+
+    @property
+    def violations(self) -> list[str]:
+        """The lines of all rules."""
+        return [line for lines in self.broken.values() for line in lines]
 
 
 def check(run_dir: RunDir, url: str, name: str, *, kills: int | None) -> Finding:
@@ -46,20 +53,29 @@ def check(run_dir: RunDir, url: str, name: str, *, kills: int | None) -> Finding
     trials = study.get_trials(deepcopy=False)
     budget = study.user_attrs["budget"]
     backend_of(storage).engine.dispose()
-    events = read_events(run_dir, name)
+    return find(trials, read_events(run_dir, name), budget=budget, kills=kills)
+
+
+def find(trials: list[FrozenTrial], events: list[Event], *, budget: int, kills: int | None) -> Finding:
+    """What trials, with hpo's records of who claimed them, and events come to; ``kills`` as in ``check``."""
     finished = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
     repeated = _repeated(events)
-    violations = [
-        *_claims(trials, events),
-        *_overlaps(events),
-        *_results(trials, events),
-        *(f"trial {trial.number} is still {trial.state.name}" for trial in trials if not trial.state.is_finished()),
-    ]
+    broken = {
+        "claimed twice": _claims(events),
+        "attempted twice": _attempts(trials, events),
+        "at once": _overlaps(events),
+        "results": _results(trials, events),
+        "unfinished": [
+            f"trial {trial.number} is still {trial.state.name}" for trial in trials if not trial.state.is_finished()
+        ],
+        "budget": [],
+        "trained again": [],
+    }
     if len(finished) != budget:
-        violations.append(f"{len(finished)} trials finished, but the budget is {budget}")
+        broken["budget"].append(f"{len(finished)} trials finished, but the budget is {budget}")
     if kills is not None and repeated > kills:
-        violations.append(f"{repeated} epochs were trained twice, but only {kills} workers died")
-    return Finding(violations, len(finished), len(trials), repeated)
+        broken["trained again"].append(f"{repeated} epochs were trained twice, but only {kills} workers died")
+    return Finding(broken, budget, len(finished), len(trials), repeated)
 
 
 def read_events(run_dir: RunDir, name: str) -> list[Event]:
@@ -74,12 +90,15 @@ def read_events(run_dir: RunDir, name: str) -> list[Event]:
     return sorted(events, key=lambda event: event["monotonic"])
 
 
-def _claims(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
-    """Each trial is claimed once, and each attempt of a configuration has one trial."""
+def _claims(events: list[Event]) -> list[str]:
+    """Each trial is claimed once."""
+    claims = Counter(event["trial"] for event in events if event["event"] == "claim")
+    return [f"trial {number} was claimed {count} times" for number, count in claims.items() if count > 1]
+
+
+def _attempts(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
+    """Each attempt of a configuration has one trial, and each configuration one result."""
     violations = []
-    for number, count in Counter(event["trial"] for event in events if event["event"] == "claim").items():
-        if count > 1:
-            violations.append(f"trial {number} was claimed {count} times")
     # One that nobody began and that was given back is of a claim whose answer was lost.
     begun = {event["trial"] for event in events if event["event"] == "claim"}
     meant = [trial for trial in trials if trial.number in begun or not was_given_back(trial)]

@@ -4,9 +4,12 @@ import os
 import platform
 from collections import defaultdict
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 from faults.checker import Finding
+
+from hpo.storage import BEAT, LEASE
 
 _TEXT = """# Faults
 
@@ -18,6 +21,31 @@ storage as a worker reported it.
 | fault | storage | faults | trials finished | attempts | epochs trained again |
 |---|---|---|---|---|---|
 {rows}
+{comparison}"""
+_COMPARISON = """
+## Stock Optuna, the same kills and the same checker
+
+Optuna {optuna} by its own means, as `tests/faults/stock_optuna.py` sets them up: `study.optimize` on `RDBStorage` with
+a heartbeat, `RetryHeartbeatStaleTrialCallback()` and `MaxTrialsCallback(budget, states=(COMPLETE, PRUNED))`.
+
+- The same: study file, objective, sampler, pruner, budget, number of workers, and the function that kills them; the
+  heartbeat's interval and its grace period are hpo's beat and lease ({beat} s and {lease} s), and a writer waits for
+  SQLite as long. hpo's workers do not import Keras for this objective, so that both start about as fast.
+- Given to Optuna, which has no such thing: a process that replaces each worker that ended in any way but by itself with
+  the budget met; a worker that looks at the budget before its first trial; and, after the end and another grace
+  period, one more `fail_stale_trials`, so that a trial left unfinished is one that is never given up.
+- Trials that failed do not count, as `MaxTrialsCallback` has it. A run that does not end by itself is ended, under its
+  budget.
+- Optuna's documentation does not recommend SQLite for parallel optimization.
+
+One line of the checker is one violation. "Off" are trials finished over or under the budget, "left" are trials still
+RUNNING or WAITING, "twice" are trials claimed by two workers and attempts with two trials or two results, "at once" are
+attempts that went on after the next one began, "results" are those lost or not as a worker reported them. Workers that
+ended with an error of their own are no violation and stand beside; of hpo's they are not counted.
+
+| by | fault | storage | kills | budget | finished | off | left | twice | at once | results | violations | crashed |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
+{rows}
 """
 
 
@@ -27,13 +55,22 @@ class Results:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._rows: dict[tuple[str, str], list[tuple[int, Finding]]] = defaultdict(list)
+        self._stock: dict[tuple[str, str], tuple[int, Finding, int]] = {}
 
     def add(self, fault: str, url: str, faults: int, finding: Finding) -> None:
         """Count what one study came to."""
         self._rows[fault, url.partition(":")[0]].append((faults, finding))
 
+    def compare(self, fault: str, url: str, faults: int, finding: Finding, crashed: int) -> None:
+        """Set what stock Optuna came to beside the studies that were added for the same fault.
+
+        Args:
+            crashed: workers that ended with an error of their own.
+        """
+        self._stock[fault, url.partition(":")[0]] = faults, finding, crashed
+
     def write(self) -> None:
-        """Write the table."""
+        """Write the tables."""
         if self._path is None or not self._rows:
             return
         rows = []
@@ -42,6 +79,35 @@ class Results:
                 sum(faults for faults, _finding in found),
                 *(sum(getattr(f, name) for _faults, f in found) for name in ("finished", "attempts", "repeated")),
             )
-            rows.append(" | ".join(["", fault, storage, *(f"{count:,}" for count in sums), ""]).strip())
+            rows.append(_row(fault, storage, *sums))
         values = {"day": date.today(), "cpus": os.cpu_count(), "python": platform.python_version()}
-        self._path.write_text(_TEXT.format(rows="\n".join(rows), **values))
+        self._path.write_text(_TEXT.format(rows="\n".join(rows), comparison=self._comparison(), **values))
+
+    def _comparison(self) -> str:
+        rows = []
+        for (fault, storage), (faults, finding, crashed) in self._stock.items():
+            for ours, found in self._rows[fault, storage]:
+                rows.append(_row("hpo", fault, storage, ours, *_compared(found), "–"))
+            rows.append(_row("stock Optuna", fault, storage, faults, *_compared(finding), crashed))
+        if not rows:
+            return ""
+        return _COMPARISON.format(rows="\n".join(rows), optuna=version("optuna"), beat=BEAT, lease=LEASE)
+
+
+def _compared(finding: Finding) -> tuple[int | str, ...]:
+    """From the budget to all violations, as in the second table."""
+    counts = {rule: len(lines) for rule, lines in finding.broken.items()}
+    return (
+        finding.budget,
+        finding.finished,
+        f"{finding.finished - finding.budget:+,}" if counts["budget"] else "exact",
+        counts["unfinished"],
+        counts["claimed twice"] + counts["attempted twice"],
+        counts["at once"],
+        counts["results"],
+        len(finding.violations),
+    )
+
+
+def _row(*cells: int | str) -> str:
+    return " | ".join(["", *(cell if isinstance(cell, str) else f"{cell:,}" for cell in cells), ""]).strip()
