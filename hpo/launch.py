@@ -28,7 +28,7 @@ from hpo.study import StudyDefinition
 
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 15  # an epoch that was given time to end has ended, or been left, by then
-_MOST_DEATHS = 3  # of workers that held no trial, with no result in between
+_MOST_DEATHS = 3  # a slot, of workers that held no trial, with no result in between
 
 Show = Callable[[StudyStatus], None]
 
@@ -82,9 +82,13 @@ def launch(
         patience_of(storage).stopped = lambda: bool(received)
         try:
             crew.start()
+            finished = before.finished
             while crew.tend():
-                show(status(study))
-                stop_at_failures(study, earlier, max_failures)
+                now = status(study)
+                show(now)
+                if now.finished != finished:
+                    stop_at_failures(study, earlier, max_failures)
+                finished = now.finished
                 if received:
                     raise Interrupted(received.pop(0), _how_to_continue(study))
                 time.sleep(_POLL_SECONDS)
@@ -262,7 +266,7 @@ class _Crew:
         results = states.get("COMPLETE", 0) + states.get("PRUNED", 0)
         self._deaths = 1 if results > self._results else self._deaths + 1
         self._results = results
-        if self._deaths >= _MOST_DEATHS:
+        if self._deaths >= _MOST_DEATHS * len(self._slots):
             cause = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
             raise HpoError(
                 f"{self._deaths} workers died one after another ({cause}) without a result in between: "

@@ -109,20 +109,12 @@ def trials(study: optuna.Study) -> list[TrialRecord]:
     Raises:
         StudyError: the study, which another program made, has several objectives.
     """
-    if len(study.directions) != 1:
-        raise StudyError(
-            f"A study must have one objective, but {study.study_name!r} has {len(study.directions)}. "
-            "`hpo dashboard` shows it."
-        )
-    return [_record(trial, study.direction) for trial in study.get_trials(deepcopy=False)]
+    return _records(study, study.get_trials(deepcopy=False))
 
 
 def ranking(study: optuna.Study) -> list[TrialRecord]:
     """The complete trials, best first; before any is complete, the pruned ones."""
-    rows = trials(study)
-    complete = [row for row in rows if row.state == "COMPLETE"]
-    rows = complete or [row for row in rows if row.state == "PRUNED" and row.value is not None]
-    return sorted(rows, key=lambda row: row.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE)
+    return _ranked(trials(study), study.direction)
 
 
 def best(study: optuna.Study) -> TrialRecord:
@@ -158,7 +150,7 @@ def status(study: optuna.Study) -> StudyStatus:
     """Where the study stands, read once."""
     all_trials = study.get_trials(deepcopy=False)
     states = Counter("GIVEN_BACK" if was_given_back(trial) else trial.state.name for trial in all_trials)
-    ranked = ranking(study)
+    ranked = _ranked(_records(study, all_trials), study.direction)
     running = [trial for trial in all_trials if trial.state == TrialState.RUNNING]
     return StudyStatus(
         name=study.study_name,
@@ -184,6 +176,21 @@ def overview(storage: BaseStorage) -> list[StudyStatus]:
     """The status of every study in the storage that has one objective, by name."""
     studies = (stored_study.load(storage, name) for name in stored_study.names(storage))
     return [status(study) for study in studies if len(study.directions) == 1]
+
+
+def _records(study: optuna.Study, found: list[FrozenTrial]) -> list[TrialRecord]:
+    if len(study.directions) != 1:
+        raise StudyError(
+            f"A study must have one objective, but {study.study_name!r} has {len(study.directions)}. "
+            "`hpo dashboard` shows it."
+        )
+    return [_record(trial, study.direction) for trial in found]
+
+
+def _ranked(rows: Sequence[TrialRecord], direction: StudyDirection) -> list[TrialRecord]:
+    complete = [row for row in rows if row.state == "COMPLETE"]
+    rows = complete or [row for row in rows if row.state == "PRUNED" and row.value is not None]
+    return sorted(rows, key=lambda row: row.value or 0.0, reverse=direction == StudyDirection.MAXIMIZE)
 
 
 def _size(path: Path) -> int:
