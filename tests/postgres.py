@@ -17,8 +17,7 @@ class Postgres:
     def __init__(self, pgserver: Any, folder: Path) -> None:
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.
-            for parent in [folder, *folder.parents][:4]:
-                parent.chmod(0o755)
+            folder.chmod(0o755)
         for attempt in range(5):
             try:
                 self._server = pgserver.get_server(folder / f"data-{attempt}", cleanup_mode="delete")
