@@ -18,6 +18,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.errors import TrialTimeout
 from hpo.seeds import derive_seed, reseed
 from hpo.space import Params
 from hpo.storage import (
@@ -56,6 +57,7 @@ class Claim:
         seed: of this trial's weights and batches; a configuration that runs again keeps it.
         attempt: 1, or more where the configuration was lost with a worker before.
         configuration: the number of its first attempt's trial.
+        uuid: of the configuration: a study of the same name, made after this one was deleted, has others.
         origin: which of the study's planned trials it is of, as in `hpo.study.Planned`; empty where it is of none.
     """
 
@@ -63,6 +65,7 @@ class Claim:
     seed: int
     attempt: int
     configuration: int
+    uuid: str
     origin: Mapping[str, int]
 
     @property
@@ -174,6 +177,7 @@ class Claims:
             seed=claim["seed"],
             attempt=claim["attempt"],
             configuration=claim["configuration"],
+            uuid=claim["uuid"],
             origin=_origin(claim),
         )
 
@@ -218,7 +222,7 @@ class Claims:
                 **lost.params,
             }
         configuration = self._new_configuration(len(trials))
-        started = [_origin(trial.user_attrs["claim"]) for trial in trials if "claim" in trial.user_attrs]
+        started = [_origin(trial.user_attrs["claim"]) for trial in trials if _is_ours(trial)]
         for planned in self._definition.plan():
             if planned.origin not in started:
                 return {**configuration, **planned.origin}, planned.params
@@ -227,7 +231,7 @@ class Claims:
     def _new_configuration(self, number: int) -> dict[str, Any]:
         """The record of a configuration first claimed as trial ``number``, by which later attempts refer to it."""
         seed = derive_seed(self._definition.seed, "trial", number)
-        return {"configuration": number, "seed": seed, "attempt": 1, "deaths": 0}
+        return {"configuration": number, "uuid": uuid.uuid4().hex, "seed": seed, "attempt": 1, "deaths": 0}
 
     def _signed(self, configuration: dict[str, Any]) -> dict[str, Any]:
         return {**configuration, "worker": self._worker, "device": self._device, "token": self._token}
@@ -251,15 +255,31 @@ def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:
 
 def give_back_lost(study: optuna.Study, watch: Watch) -> bool:
     """Give back the trials whose pulse has stopped; whether there were any. Call it under the study's lock."""
-    lost = watch.lost(pulses(study._storage, study._study_id))
-    for trial_id in lost:
-        give_back(study, trial_id, "lost_worker")
+    silent = set(watch.lost(pulses(study._storage, study._study_id)))
+    # One without a claim is another program's, such as a notebook's, which need not beat.
+    lost = [t for t in study.get_trials(deepcopy=False) if t._trial_id in silent and _is_ours(t)] if silent else []
+    for trial in lost:
+        give_back(study, trial._trial_id, "lost_worker")
     return bool(lost)
+
+
+def fail_hung(study: optuna.Study, trial_id: int, seconds: float) -> None:
+    """End a running trial that has run for too many ``seconds`` as failed; not if it has ended."""
+    failure = TrialTimeout(f"it ran longer than {seconds:g} seconds and its process was killed")
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        records = {"stop_reason": failure.reason, "failure": str(failure)}
+        finish_trial(study._storage, trial_id, TrialState.FAIL, None, records)
+
+
+def claimed(study: optuna.Study) -> list[tuple[FrozenTrial, str]]:
+    """The trials that run, each with the name of its worker; those of other programs are left out."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [(trial, trial.user_attrs["claim"]["worker"]) for trial in running if _is_ours(trial)]
 
 
 def give_back_of_worker(study: optuna.Study, worker: str, reason: str) -> list[int]:
     """Give back what a worker known to be dead had claimed; the numbers of those trials."""
-    held = [trial for trial in study.get_trials(deepcopy=False) if _is_held_by(trial, worker)]
+    held = [trial for trial, holder in claimed(study) if holder == worker]
     for trial in held:
         give_back(study, trial._trial_id, reason)
     return [trial.number for trial in held]
@@ -275,20 +295,21 @@ def _origin(claim: dict[str, Any]) -> dict[str, int]:
     return {name: claim[name] for name in ("warm_start", "setting", "repeat") if name in claim}
 
 
+def _is_ours(trial: FrozenTrial) -> bool:
+    return "claim" in trial.user_attrs
+
+
 def _counts(trial: FrozenTrial) -> bool:
-    return trial.state != TrialState.WAITING and not was_given_back(trial)
-
-
-def _is_held_by(trial: FrozenTrial, worker: str) -> bool:
-    claim = trial.user_attrs.get("claim", {})
-    return trial.state == TrialState.RUNNING and claim.get("worker") == worker
+    """Whether a trial takes one of the budget; what another program asked for does so when it has ended."""
+    is_taken = trial.state.is_finished() or (trial.state == TrialState.RUNNING and _is_ours(trial))
+    return is_taken and not was_given_back(trial)
 
 
 def _lost_configurations(trials: list[FrozenTrial]) -> Iterator[FrozenTrial]:
     """The last trials of those configurations that nobody runs and that have no result, oldest first."""
     attempts: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
-        if "claim" in trial.user_attrs:
+        if _is_ours(trial):
             attempts.setdefault(trial.user_attrs["claim"]["configuration"], []).append(trial)
     # All of them: a claim whose answer was lost may have been made twice, and one of the two given back.
     return (ended[-1] for ended in attempts.values() if all(was_given_back(trial) for trial in ended))

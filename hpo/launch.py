@@ -12,22 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
 from hpo import stored_study
-from hpo.claims import Watch, give_back_lost, give_back_of_worker, worker_name
+from hpo.claims import Watch, claimed, fail_hung, give_back_lost, give_back_of_worker, worker_name
 from hpo.devices import Slot
-from hpo.errors import HpoError, Interrupted, Outage, StorageError, TrialTimeout, UsageError
+from hpo.errors import HpoError, Interrupted, Outage, StorageError, UsageError
 from hpo.failures import stop_at_failures
 from hpo.results import StudyStatus, status
 from hpo.run_dir import RunDir
-from hpo.storage import BEAT, finish_trial, open_storage, patience_of, study_lock
+from hpo.storage import BEAT, LEASE, open_storage, patience_of, study_lock
 from hpo.study import StudyDefinition
 
 _POLL_SECONDS = 0.5
-_GRACE_SECONDS = 15  # an epoch that was given time to end has ended, or been left, by then
+_GRACE_SECONDS = 10  # by then a worker has given back its trial, or does not listen
 _MOST_DEATHS = 3  # a slot, of workers that held no trial, with no result in between
 
 Show = Callable[[StudyStatus], None]
@@ -144,7 +142,6 @@ class _Crew:
         self._places: dict[subprocess.Popen[bytes], _Place] = {}
         self._deaths = 0
         self._results = 0
-        self._timeout = study.user_attrs["definition"]["budget"]["trial_timeout"]
         self._running: dict[int, float] = {}  # trials that run, by when they were first seen
         self._watch = Watch()
         self._watched = 0.0
@@ -164,7 +161,7 @@ class _Crew:
             Outage: a worker could not go on, such as on a full disk.
             HpoError: workers die, one after another, without a trial of theirs.
         """
-        self._kill_hung()
+        self._end_hung()
         self._give_back_lost()
         for process, place in list(self._places.items()):
             if process.poll() is None:
@@ -197,26 +194,24 @@ class _Crew:
                 give_back_of_worker(self._study, worker_name(process.pid), "interrupted")
         self._places.clear()
 
-    def _kill_hung(self) -> None:
-        """Fail each trial of our workers that runs longer than it may, and kill its process, which may not listen."""
-        if self._timeout is None:
+    def _end_hung(self) -> None:
+        """Fail each trial that runs longer than it may, and kill its process, which may not listen, if it is ours."""
+        timeout = stored_study.timeout_of(self._study)
+        if timeout is None:
             return
         now = time.monotonic()
         workers = {worker_name(process.pid): process for process in self._places}
-        running = {
-            trial._trial_id: workers[worker]
-            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            if (worker := trial.user_attrs.get("claim", {}).get("worker")) in workers
-        }
+        running = {trial._trial_id: workers.get(worker) for trial, worker in claimed(self._study)}
         self._running = {trial_id: self._running.get(trial_id, now) for trial_id in running}
         for trial_id, process in running.items():
-            if now > self._running[trial_id] + self._timeout:
-                failure = TrialTimeout(f"it ran longer than {self._timeout:g} seconds and its process was killed")
+            # A worker of another launch is that one's to kill; its trial is not waited for if nobody does.
+            if now < self._running[trial_id] + timeout + (0 if process else LEASE):
+                continue
+            if process:
                 process.kill()
                 process.wait()
-                with contextlib.suppress(UpdateFinishedTrialError):  # it ended just now
-                    records = {"stop_reason": failure.reason, "failure": str(failure)}
-                    finish_trial(self._study._storage, trial_id, TrialState.FAIL, None, records)
+            fail_hung(self._study, trial_id, timeout)
+            if process:
                 give_back_of_worker(self._study, worker_name(process.pid), "interrupted")  # one begun just now
                 place = self._places.pop(process)
                 self._start(place.slot, place.log)

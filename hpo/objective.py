@@ -2,14 +2,15 @@
 
 import dataclasses
 import errno
+import gc
 import logging
 import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BATCH_SIZE = 128
 _LONGEST_MESSAGE = 500  # the log has all of it
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0e-\x1f\x7f]")  # colours and other signs that are no text
 WEIGHTS_FILE = "best-weights.npz"  # arrays in the order of keras.Model.get_weights
 
 _logger = logging.getLogger("hpo")
@@ -155,8 +157,13 @@ class Objective:
                     f"The disk that holds {self._run_dir.home} is full. Free some space and launch again: what was "
                     "recorded is whole."
                 ) from error
-            _logger.exception("Trial %d raised", trial.number)
-            return self._failed(trial, TrialError(f"{type(error).__name__}: {error}"))
+            own = (
+                OutOfMemory("there is too little memory for this configuration")
+                if isinstance(error, MemoryError)
+                else TrialError(f"{type(error).__name__}: {error}")
+            )
+            own.__cause__ = error
+            return self._failed(trial, own)
 
     def _call(self, trial: ReportedTrial) -> Outcome:
         assert self._definition.objective is not None
@@ -175,15 +182,21 @@ class Objective:
             prepared = definition.prepare(trial.params, dataset.train, trial.seed)
             dataset = dataclasses.replace(dataset, train=prepared)
         trial.records = {"precision": precision}
+        fitted = None
         try:
-            model, fit = self._fit(claim, trial, dataset, parts=1)
+            fitted = self._fit(claim, trial, dataset, parts=1)
         except OutOfMemory:
-            # Once more: half of a batch at a time, two halves a step, is the same training.
-            _logger.warning("Trial %d has too little memory: once more with half of each batch at a time", trial.number)
-            model, fit = self._fit(claim, trial, dataset, parts=2)
+            if _batch_size(trial.params) == 1:
+                raise
+            _logger.warning("Trial %d has too little memory: half of each batch at a time", trial.number)
+        if fitted is None:
+            gc.collect()  # the first model, which its exception held until here
+            # Half of a batch at a time, two halves a step, is the same training.
+            fitted = self._fit(claim, trial, dataset, parts=2)
+        model, fit = fitted
         pruned = fit.stop_reason == "pruned"
         if not pruned:
-            self._keep_weights(claim.trial, model)
+            self._keep_weights(claim, model)
         if definition.settings:
             trial.records.update(self._measured(model))
         return Outcome(
@@ -212,7 +225,7 @@ class Objective:
         definition, params = self._definition, trial.params
         training.start_fresh(trial.seed, trial.records["precision"])
         model = build(definition, params, dataset)
-        batch_size = max(1, params.get("batch_size", DEFAULT_BATCH_SIZE) // parts)
+        batch_size = _batch_size(params) // parts
         if parts > 1:
             model.optimizer.gradient_accumulation_steps = parts
             trial.records["physical_batch_size"] = batch_size
@@ -227,7 +240,7 @@ class Objective:
             ),
             seconds=definition.budget.trial_seconds,
         )
-        kept = self._run_dir.trial(definition.name, claim.configuration)
+        kept = self._kept(claim)
         return model, training.fit(
             model,
             dataset,
@@ -241,7 +254,11 @@ class Objective:
 
     def forget(self, claim: Claim) -> None:
         """Remove what was kept of a trial's epochs: its result is told."""
-        shutil.rmtree(self._run_dir.trial(self._definition.name, claim.configuration), ignore_errors=True)
+        shutil.rmtree(self._kept(claim), ignore_errors=True)
+
+    def _kept(self, claim: Claim) -> Path:
+        """The folder of what is kept of a configuration while it runs."""
+        return self._run_dir.trial(self._definition.name, claim.configuration, claim.uuid)
 
     @cached_property
     def _test(self) -> Split:
@@ -267,23 +284,24 @@ class Objective:
             "test_images": measured.images,
         }
 
-    def _keep_weights(self, trial: optuna.Trial, model: Any) -> None:
+    def _keep_weights(self, claim: Claim, model: Any) -> None:
         """Upload the best weights, while Optuna still lets artifacts be added: before the trial ends."""
         self._run_dir.artifacts.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=self._run_dir.home) as folder:
-            path = Path(folder) / WEIGHTS_FILE
-            # Keras's own weights file would hold the optimizer's state as well, three times the size.
-            np.savez(path, *model.get_weights())
-            artifact = upload_artifact(
-                artifact_store=FileSystemArtifactStore(self._run_dir.artifacts),
-                file_path=str(path),
-                study_or_trial=trial,
-            )
-        trial.set_user_attr("weights", artifact)
+        path = self._kept(claim) / WEIGHTS_FILE  # beside the checkpoints, and removed with them
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Keras's own weights file would hold the optimizer's state as well, three times the size.
+        np.savez(path, *model.get_weights())
+        artifact = upload_artifact(
+            artifact_store=FileSystemArtifactStore(self._run_dir.artifacts),
+            file_path=str(path),
+            study_or_trial=claim.trial,
+        )
+        claim.trial.set_user_attr("weights", artifact)
 
     def _failed(self, trial: ReportedTrial, failure: TrialFailure) -> Outcome:
-        message = " ".join(str(failure).split())[:_LONGEST_MESSAGE]
-        _logger.warning("Trial %d failed (%s): %s", trial.number, failure.reason, message)
+        message = " ".join(_TERMINAL.sub("", str(failure)).split())[:_LONGEST_MESSAGE]
+        cause = failure.__cause__
+        _logger.warning("Trial %d failed (%s): %s", trial.number, failure.reason, message, exc_info=cause)
         return Outcome(
             state=TrialState.FAIL,
             value=None,
@@ -308,11 +326,15 @@ def build(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
         failure = as_failure(error, trained=False)
         if failure is None:
             raise
-        _logger.exception("The model cannot be built from %s", params)
         raise failure from error
     if not getattr(model, "compiled", False):
         raise TrialError(f"the study's `model` must return a compiled keras.Model, but returned {model!r}")
     return model
+
+
+def _batch_size(params: Params) -> int:
+    size: int = params.get("batch_size", DEFAULT_BATCH_SIZE)
+    return size
 
 
 def _epochs(trial: ReportedTrial) -> dict[str, Any]:

@@ -86,9 +86,9 @@ class RunDir:
         """Checkpoints of the trials that run, a folder for each configuration."""
         return self.study(name) / "trials"
 
-    def trial(self, name: str, configuration: int) -> Path:
+    def trial(self, name: str, configuration: int, uuid: str) -> Path:
         """Checkpoints of all attempts of one configuration."""
-        return self.trials(name) / str(configuration)
+        return self.trials(name) / f"{configuration}-{uuid}"
 
 
 @contextmanager

@@ -23,6 +23,10 @@ from hpo.run_dir import RunDir, write_json
 from hpo.storage import backend_of, shown, study_lock
 from hpo.study import StudyDefinition
 
+# What a launch records of every study.
+_RECORDED = {
+    "definition": dict, "fingerprint": str, "source": str, "overrides": dict, "budget": int, "environment": dict,
+}  # fmt: skip
 _PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy", "scikit-learn")
 
 
@@ -47,9 +51,9 @@ def create_or_resume(
     )
     # Two first launches at once both get here; one records.
     with study_lock(storage, study._study_id):
-        stored = study.user_attrs.get("definition")
+        stored = recorded(study).get("definition")
         if stored is None:
-            if study.get_trials(deepcopy=False):
+            if "definition" in study.user_attrs or study.get_trials(deepcopy=False):
                 raise StudyError(
                     f"The storage holds a study {definition.name!r} that hpo did not launch. Choose another --name."
                 )
@@ -114,6 +118,20 @@ def names(storage: BaseStorage) -> list[str]:
     return sorted(study.study_name for study in storage.get_all_studies())
 
 
+def typed(attrs: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Those attributes that are of the type that ``kinds`` gives for their name.
+
+    Any Optuna program may write to the storage, and use one of our names for something else.
+    """
+    return {name: attrs[name] for name, kind in kinds.items() if isinstance(attrs.get(name), kind)}
+
+
+def recorded(study: optuna.Study) -> dict[str, Any]:
+    """The attributes of a study that hpo launched; empty where another program made it."""
+    attrs = study.user_attrs
+    return attrs if typed(attrs, _RECORDED).keys() == _RECORDED.keys() else {}
+
+
 def stored_definition(study: optuna.Study) -> StudyDefinition:
     """The definition of a stored study, its code found again through the recorded source.
 
@@ -121,13 +139,11 @@ def stored_definition(study: optuna.Study) -> StudyDefinition:
         StudyChanged: the code here defines another study than the one recorded.
         StudyError: hpo did not launch it, or its source is not here.
     """
-    stored = study.user_attrs.get("definition")
-    if stored is None:
+    attrs = recorded(study)
+    if not attrs:
         raise StudyError(f"hpo did not launch the study {study.study_name!r}, so there is nothing to run it by.")
-    definition = catalog.load(study.user_attrs["source"]).with_overrides(
-        name=study.study_name, **study.user_attrs["overrides"]
-    )
-    _check_unchanged(definition, stored, amend=False)
+    definition = catalog.load(attrs["source"]).with_overrides(name=study.study_name, **attrs["overrides"])
+    _check_unchanged(definition, attrs["definition"], amend=False)
     return definition
 
 
@@ -135,7 +151,7 @@ def resumed(storage: BaseStorage, definition: StudyDefinition) -> StudyDefinitio
     """``definition`` with what earlier launches of it set, such as ``--trials``, where this one sets nothing."""
     if definition.name not in names(storage):
         return definition
-    earlier = load(storage, definition.name).user_attrs.get("overrides", {})
+    earlier = recorded(load(storage, definition.name)).get("overrides", {})
     return definition.with_overrides(**{**earlier, **definition.overrides})
 
 
@@ -143,6 +159,12 @@ def budget_of(study: optuna.Study) -> int:
     """The study's budget: trials in all, as the storage says now (a later launch may raise it)."""
     trials: int = study.user_attrs["budget"]
     return trials
+
+
+def timeout_of(study: optuna.Study) -> float | None:
+    """Seconds after which a trial of the study has hung, as the storage says now; None for no limit."""
+    timeout: float | None = study.user_attrs["definition"]["budget"]["trial_timeout"]
+    return timeout
 
 
 def delete(study: optuna.Study, run_dir: RunDir) -> None:

@@ -1,5 +1,6 @@
 """One fit of a Keras model: early stopping, learning-rate reduction, a report each epoch, failures with types."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +9,14 @@ import keras
 
 from hpo.budget import Stopping
 from hpo.callbacks import EpochWatch, Keeper, Record, StopAtNan, StopReason
-from hpo.checkpoint import Checkpoints
+from hpo.checkpoint import Checkpoint, Checkpoints
 from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, OutOfMemory, TrialFailure, TrialInterrupted
 
 # A worker that was asked to stop finishes its epoch if that takes no longer.
 _FINISH_SECONDS = 8
+
+_logger = logging.getLogger("hpo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,17 +130,16 @@ def fit(
                 factor=settings.stopping.reduce_lr_factor,
             )
         )
-    # A model without an input shape is built by its first batch: it can take over nothing, and begins anew.
-    begun = checkpoints.latest() if checkpoints and model.built else None
-    if checkpoints:
-        # The last, when the others have counted an epoch, or have forgotten all at the beginning.
-        callbacks.append(Keeper(checkpoints, begun, watch, callbacks[1:]))
-    first = begun.epoch if begun else 0
-    if begun:
-        resumed(begun.epoch)
-        keras.utils.set_random_seed(begun.state["seed"])
     try:
         _build_optimizer(model)
+        begun = _latest(checkpoints, model) if checkpoints else None
+        if checkpoints:
+            # The last, when the others have counted an epoch, or have forgotten all at the beginning.
+            callbacks.append(Keeper(checkpoints, begun, watch, callbacks[1:]))
+        first = begun.epoch if begun else 0
+        if begun:
+            resumed(begun.epoch)
+            keras.utils.set_random_seed(begun.state["seed"])
         model.fit(
             dataset.train.images,
             dataset.train.labels,
@@ -189,6 +191,22 @@ def refit(model: keras.Model, split: Split, *, learning_rates: list[float], batc
     )
     if stop_at_nan.failure is not None:
         raise stop_at_nan.failure
+
+
+def _latest(checkpoints: Checkpoints, model: keras.Model) -> Checkpoint | None:
+    """The checkpoint to go on from; None where there is none that fits ``model``, which then begins anew.
+
+    One of before the study's code was edited does not fit; nor does any fit a model without an input shape, which is
+    built by its first batch.
+    """
+    found = checkpoints.latest() if model.built else None
+    if found is None:
+        return None
+    kept = [array.shape for name in ("weights", "optimizer") for array in found.arrays.get(name, ())]
+    if kept == [tuple(variable.shape) for variable in (*model.weights, *model.optimizer.variables)]:
+        return found
+    _logger.warning("The checkpoint of epoch %d is of another model: the trial begins anew", found.epoch)
+    return None
 
 
 def _build_optimizer(model: keras.Model) -> None:

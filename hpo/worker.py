@@ -1,5 +1,6 @@
 """The loop of one worker process: claim a trial, keep it alive, run it, tell the result, repeat."""
 
+import contextlib
 import gc
 import logging
 import os
@@ -7,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
@@ -16,7 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import stored_study
-from hpo.claims import Claim, Claims, Lease, Wait, give_back, worker_name
+from hpo.claims import Claim, Claims, Lease, Wait, fail_hung, give_back, worker_name
 from hpo.devices import Slot, import_backend
 from hpo.errors import Interrupted, Outage, TrialInterrupted
 from hpo.events import EventLog
@@ -27,14 +29,17 @@ from hpo.study import StudyDefinition
 
 # TensorFlow keeps some of each trial (tests/benchmarks/RESULTS.md): after many, a fresh process is cheaper.
 _GROWTH_BYTES = 2_000_000_000
-_ORPHAN_SECONDS = 15
+_STOP_SECONDS = 9  # after which a trial that does not end is given back all the same
 _POLL_SECONDS = 0.5  # while others run the rest of the budget
 
 _logger = logging.getLogger("hpo")
 
 
-def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot) -> int:
+def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot, *, is_watched: bool = False) -> int:
     """Run trials of the stored study ``name`` until its budget has ended.
+
+    Args:
+        is_watched: whether a launcher ends this process should a trial hang.
 
     Returns:
         The number of trials this process ran.
@@ -48,14 +53,18 @@ def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot) -> int:
     if definition.objective is None:
         import_backend()
     study.sampler, study.pruner = definition.sampler, definition.explicit_pruner()
-    return Worker(study, definition, run_dir, slot).run()
+    return Worker(study, definition, run_dir, slot, is_watched=is_watched).run()
 
 
 class Worker:
     """One process that runs trials of one study, one at a time."""
 
-    def __init__(self, study: optuna.Study, definition: StudyDefinition, run_dir: RunDir, slot: Slot) -> None:
+    def __init__(
+        self, study: optuna.Study, definition: StudyDefinition, run_dir: RunDir, slot: Slot, *, is_watched: bool = False
+    ) -> None:
         self._study = study
+        self._is_watched = is_watched
+        self._held: Claim | None = None
         self._slot = slot
         self._name = worker_name()
         self._claims = Claims(study, definition, self._name, slot.device)
@@ -105,14 +114,15 @@ class Worker:
             # After the first trial: importing the backend is no growth.
             baseline = baseline or memory
             if memory > baseline + _GROWTH_BYTES and not self._stop_signal:
-                _recycle()
+                _recycle(f"memory has grown by more than {_GROWTH_BYTES // 1_000_000} MB")
         raise Interrupted(self._stop_signal, f"Worker {self._name} stopped; its trial was given back.")
 
     def _run(self, claim: Claim) -> None:
         storage, trial_id = self._study._storage, claim.trial._trial_id
         started = time.perf_counter()
         _logger.info("Trial %d started (attempt %d, seed %d)", claim.number, claim.attempt, claim.seed)
-        with Lease(storage, trial_id):
+        self._held = claim
+        with Lease(storage, trial_id), self._limited(claim):
             try:
                 facts = {"configuration": claim.configuration, "attempt": claim.attempt, "worker": self._name}
                 self._events.write("claim", trial=claim.number, **facts)
@@ -128,8 +138,27 @@ class Worker:
             except BaseException:
                 self._give_back(claim)
                 raise
+            finally:
+                self._held = None
         # Here and not while a trial trains: a model's reference cycles hold its weights.
         gc.collect(1)
+
+    @contextlib.contextmanager
+    def _limited(self, claim: Claim) -> Iterator[None]:
+        """End a trial that hangs, and this process with it, unless a launcher watches."""
+        timeout = None if self._is_watched else stored_study.timeout_of(self._study)
+        if timeout is None:
+            yield
+            return
+        timer = _after(timeout, self._end_hung, claim, timeout)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end_hung(self, claim: Claim, timeout: float) -> None:
+        fail_hung(self._study, claim.trial._trial_id, timeout)
+        _recycle(f"trial {claim.number} ran longer than {timeout:g} seconds")
 
     def _give_back(self, claim: Claim) -> None:
         give_back(self._study, claim.trial._trial_id, "interrupted")
@@ -160,6 +189,15 @@ class Worker:
             # Asked twice: end now. The launcher, or the lease, gives the trial back.
             os._exit(128 + signum)
         self._stop_signal = signum
+        _after(_STOP_SECONDS, self._abandon)
+
+    def _abandon(self) -> None:
+        """Give back the trial, which has not noticed that it is to end, and end without it."""
+        try:
+            if self._held is not None:
+                self._give_back(self._held)
+        finally:
+            os._exit(128 + self._stop_signal)
 
 
 def stop_with_launcher() -> None:
@@ -169,15 +207,23 @@ def stop_with_launcher() -> None:
         while os.read(sys.stdin.fileno(), 1024):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
-        # An objective that never reports does not notice; the second signal needs no help.
-        time.sleep(_ORPHAN_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)
+        # Python sees a signal when the main thread comes back from where it is, which may hang.
+        time.sleep(_STOP_SECONDS + 1)
+        os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait, name="launcher", daemon=True).start()
 
 
-def _recycle() -> None:
+def _after(seconds: float, action: Callable[..., None], *arguments: Any) -> threading.Timer:
+    """Do ``action`` in that many seconds, unless it is cancelled or this process ends before."""
+    timer = threading.Timer(seconds, action, arguments)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _recycle(reason: str) -> None:
     """Become a fresh process under the same number, which the launcher does not notice."""
-    _logger.info("Memory has grown by %d MB: starting afresh", _GROWTH_BYTES // 1_000_000)
+    _logger.info("Starting afresh: %s", reason)
     logging.shutdown()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "hpo", *sys.argv[1:]])

@@ -167,6 +167,18 @@ def test_a_trial_enqueued_by_optuna_is_taken(storage: BaseStorage, run_dir: RunD
     assert _take(claims).trial.suggest_float("x", 0, 1) == 0.125
 
 
+def test_a_trial_that_a_notebook_asked_for_is_left_to_it(storage: BaseStorage, run_dir: RunDir) -> None:
+    """It has no heartbeat and is not lost; it takes none of the budget before it has ended."""
+    claims = _claims(storage, run_dir, budget=Budget(trials=2))
+    asked = storage.create_new_trial(claims._study._study_id)
+    _finish(_take(claims))
+    claim = _take(claims)
+    assert storage.get_trial(asked).state == TrialState.RUNNING
+    storage.set_trial_state_values(asked, TrialState.COMPLETE, [0.5])
+    _finish(claim)
+    assert claims.next() is None
+
+
 def test_a_claim_whose_worker_died_before_its_first_heartbeat_comes_back(storage: BaseStorage, run_dir: RunDir) -> None:
     """The moment between claim and heartbeat is no hole."""
     claims = _claims(storage, run_dir, budget=Budget(trials=1))

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def _run(objective: Score, tmp_path: Path, *, warm: bool = False, interrupted: b
     study = optuna.create_study(
         direction=definition.direction, sampler=RandomSampler(seed=0), pruner=ThresholdPruner(lower=0.5)
     )
-    claim = Claim(study.ask(), seed=11, attempt=1, configuration=0, origin={"warm_start": 0} if warm else {})
+    claim = Claim(study.ask(), seed=11, attempt=1, configuration=0, uuid="u", origin={"warm_start": 0} if warm else {})
     run = Objective(
         definition,
         None,
@@ -125,11 +126,31 @@ def _reports_nan(params: dict[str, Any], trial: ReportedTrial) -> float:
     ],
 )
 def test_failures_have_a_type_and_one_line(objective: Score, reason: str, failure: str, tmp_path: Path) -> None:
-    """The study goes on; the traceback is in the log."""
+    """The study goes on."""
     outcome = _run(objective, tmp_path)
     assert (outcome.state, outcome.value, outcome.stop_reason) == (TrialState.FAIL, None, reason)
     assert failure in outcome.records["failure"]
     assert "\n" not in outcome.records["failure"]
+
+
+def test_the_traceback_of_a_failure_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All of it; the record has one line without the colours that it may have for a terminal."""
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        raise ValueError("\x1b[1mno such layer\x1b[0m\nat all")
+
+    assert _run(score, tmp_path).records["failure"] == "ValueError: no such layer at all"
+    assert "Traceback" in caplog.text
+    assert 'raise ValueError("' in caplog.text
+
+
+def test_an_objective_without_memory_has_that_type(tmp_path: Path) -> None:
+    """As a model has."""
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        raise MemoryError
+
+    assert _run(score, tmp_path).stop_reason == "out_of_memory"
 
 
 # Experiments
@@ -141,10 +162,10 @@ def _claim(definition: StudyDefinition, setting: int | None = None) -> Claim:
         direction=definition.direction, sampler=RandomSampler(seed=0), pruner=definition.explicit_pruner()
     )
     if setting is None:
-        return Claim(study.ask(), seed=11, attempt=1, configuration=100, origin={})
+        return Claim(study.ask(), seed=11, attempt=1, configuration=100, uuid="u", origin={})
     study.enqueue_trial(dict(definition.settings[setting].params))
     origin = {"setting": setting, "repeat": 0}
-    return Claim(study.ask(), seed=11, attempt=1, configuration=setting, origin=origin)
+    return Claim(study.ask(), seed=11, attempt=1, configuration=setting, uuid="u", origin=origin)
 
 
 def test_the_base_lies_under_what_is_suggested(tmp_path: Path) -> None:
@@ -307,7 +328,7 @@ def test_a_search_does_not_read_the_test_images(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     run = _objective(definition, run_dir)
     sampled = _claim(definition)
-    warm = Claim(_claim(definition).trial, seed=11, attempt=1, configuration=0, origin={"warm_start": 0})
+    warm = Claim(_claim(definition).trial, seed=11, attempt=1, configuration=0, uuid="u", origin={"warm_start": 0})
     for outcome in (run(sampled), run(warm)):
         assert outcome.state == TrialState.COMPLETE
         assert outcome.records["epochs"] == 1
@@ -343,7 +364,16 @@ def test_a_trial_goes_on_from_the_last_epoch_of_the_attempt_before(tmp_path: Pat
         ("report", 1), ("resume", 1), ("report", 1), ("report", 2), ("report", 3)
     ]  # fmt: skip
     run.forget(again)
-    assert not run_dir.trial("s", claim.configuration).exists()
+    assert not run_dir.trial("s", claim.configuration, claim.uuid).exists()
+
+
+def test_what_another_study_of_that_name_kept_is_not_gone_on_from(tmp_path: Path) -> None:
+    """Deleted and launched again, a study has the same numbers of trials, and others' checkpoints may be left."""
+    definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=2))
+    run = _objective(definition, RunDir(tmp_path))
+    run(_claim(definition))
+    run(dataclasses.replace(_claim(definition), uuid="another"))
+    assert [event["event"] for event in _events(tmp_path)] == ["report"] * 4
 
 
 def test_too_little_memory_is_tried_once_more_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,10 +382,13 @@ def test_too_little_memory_is_tried_once_more_in_halves(tmp_path: Path, monkeypa
 
     fit = training.fit
     sizes: list[int] = []
+    models: list[weakref.ref[Any]] = []
 
     def fit_what_fits(model: Any, dataset: Any, settings: Any, **others: Any) -> Any:
+        assert all(model() is None for model in models), "the memory of the model before is not free"
         sizes.append(settings.batch_size)
         if settings.batch_size > 32:
+            models.append(weakref.ref(model))
             raise OutOfMemory("the device has too little memory for this model and batch size")
         return fit(model, dataset, settings, **others)
 

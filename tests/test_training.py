@@ -302,6 +302,23 @@ def test_an_interrupted_fit_keeps_the_epoch_it_is_in(dataset: Dataset, tmp_path:
     assert (found.epoch, epochs) == (1, [1])
 
 
+def test_a_checkpoint_of_another_model_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
+    """The study's code was edited between two attempts: the trial begins anew."""
+    fit(
+        _model(), dataset, _settings(epochs=2), record=_go_on, interrupted=_never,
+        checkpoints=Checkpoints(tmp_path, attempt=1),
+    )  # fmt: skip
+    for model in (_model(classes=3), _model()):
+        if model.count_params() == _model().count_params():
+            model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        resumed: list[int] = []
+        done = fit(
+            model, dataset, _settings(epochs=2), record=_go_on, interrupted=_never,
+            checkpoints=Checkpoints(tmp_path, attempt=1), resumed=resumed.append,
+        )  # fmt: skip
+        assert (done.epochs, resumed) == (2, [])
+
+
 def test_a_model_without_an_input_shape_begins_anew(dataset: Dataset, tmp_path: Path) -> None:
     """It has no weights yet that could be set; its epochs count from the first."""
 

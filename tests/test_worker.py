@@ -27,6 +27,22 @@ def score(params, trial):
 study = StudyDefinition(name="deaf", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1))
 """
 
+PATIENT = "from hpo import worker\nworker._STOP_SECONDS = 1\n"  # 9 otherwise
+
+HUNG = """
+import time
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    if trial.number == 1:
+        time.sleep(60)
+    return trial.number
+
+study = StudyDefinition(name="hung", objective=score, space={"x": FloatDistribution(0, 1)},
+                        budget=Budget(trials=3, trial_timeout=2))
+"""
+
 GROWING = """
 from optuna.distributions import FloatDistribution
 from hpo import Budget, StudyDefinition, worker
@@ -101,11 +117,39 @@ def test_a_second_signal_ends_a_worker_at_once(
     backend_of(study._storage).engine.dispose()
 
 
+def test_a_trial_that_does_not_notice_a_signal_is_given_back_all_the_same(
+    write_study: Callable[..., Path], run_dir: RunDir, tmp_path: Path
+) -> None:
+    """One signal is enough, whoever started the worker."""
+    study = _record(write_study(PATIENT + DEAF, "deaf.py"), run_dir)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "hpo", "worker", "--study", "deaf"],
+        cwd=tmp_path, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "begun\n"
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=20) == 143
+    assert [(trial.state.name, trial.user_attrs["stop_reason"]) for trial in study.trials] == [("FAIL", "interrupted")]
+    worker.communicate()
+    backend_of(study._storage).engine.dispose()
+
+
+def test_a_hung_trial_ends_without_a_launcher(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
+    """The worker fails it and starts afresh; the other trials run."""
+    study = _record(write_study(HUNG, "hung.py"), run_dir)
+    answer = hpo("worker", "--study", "hung")
+    assert "Starting afresh: trial 1 ran longer than 2 seconds" in answer.stderr
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert study.trials[1].user_attrs["stop_reason"] == "timeout"
+    backend_of(study._storage).engine.dispose()
+
+
 def test_a_worker_that_has_grown_starts_afresh(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
     """It keeps its process number, and no trial is lost or run twice."""
     study = _record(write_study(GROWING, "growing.py"), run_dir)
     answer = hpo("worker", "--study", "growing")
-    assert "starting afresh" in answer.stderr
+    assert "Starting afresh: memory has grown" in answer.stderr
     values = [trial.value for trial in study.trials]
     assert len(values) == 6
     assert max(value for value in values if value is not None) < 4

@@ -95,7 +95,7 @@ def worker(
     # Before anything imports a backend, which reads them then.
     os.environ.update(slot.environment())
     opened = open_storage(resolve_url(storage, run_dir), write=True, wait=with_launcher)
-    ran = work(opened, study, run_dir, slot)
+    ran = work(opened, study, run_dir, slot, is_watched=with_launcher)
     print(f"The budget of {study} has ended; this worker ran {ran} trials.")
 
 

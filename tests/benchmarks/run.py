@@ -1,7 +1,7 @@
 """Run all benchmarks, or those named, one after another: `python tests/benchmarks/run.py [NAME ...]`.
 
 Each writes its own section of RESULTS.md when it is done, so an interrupted run keeps what it has. On a quiet machine
-of two cores all of them take about twelve minutes.
+of two cores all of them take about twenty minutes.
 """
 
 import subprocess
