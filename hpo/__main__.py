@@ -48,7 +48,9 @@ def _run() -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"hpo: {' '.join(message.split())}", file=sys.stderr)
+    from hpo.one_line import one_line
+
+    print(f"hpo: {one_line(message)}", file=sys.stderr)
     return code
 
 

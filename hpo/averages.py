@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from hpo import results
+from hpo import results, stored_study
 from hpo.results import TrialRecord
 from hpo.space import Params
 
@@ -82,7 +82,7 @@ class SettingAverage:
 
 def settings(study: optuna.Study) -> list[SettingAverage]:
     """Each setting of an experiment, in its order; of a search each trial that ended with a value, best first."""
-    definition = study.user_attrs.get("definition", {})
+    definition = stored_study.recorded(study).get("definition", {})
     if not definition.get("settings"):
         return [_average({"params": row.params}, [row]) for row in results.ranking(study)]
     ended = [row for row in results.trials(study) if row.state in ("COMPLETE", "PRUNED") or row.failure is not None]

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.util
+import os
 import stat
 import sys
 import traceback
@@ -44,11 +45,7 @@ def read_file(path: Path) -> list[StudyDefinition]:
     """The studies that one Python file defines, in order; runs the file."""
     if not _is_file(path):
         raise StudyError(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
-    if path.stat().st_mode & stat.S_IWOTH:
-        raise StudyError(
-            f"A study file must not be writable by everyone, because it is run, but {path} is. "
-            f"Make it yours alone with: chmod o-w {path}"
-        )
+    _check_writers(path)
     module_name = f"hpo_study_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path, loader=_Uncached(module_name, str(path)))
     assert spec is not None
@@ -67,6 +64,30 @@ def read_file(path: Path) -> list[StudyDefinition]:
         raise StudyError(f"{path} defines no study. Assign a StudyDefinition to a variable of the module.")
     _check_names(studies, str(path))
     return [dataclasses.replace(study, source=f"{path.absolute()}:{study.name}") for study in studies]
+
+
+def _check_writers(path: Path) -> None:
+    """Check that only its owner, one that is trusted, can have written the file, or another in its place."""
+    if path.stat().st_mode & stat.S_IWOTH:
+        raise StudyError(
+            f"A study file must not be writable by everyone, because it is run, but {path} is. "
+            f"Make it yours alone with: chmod o-w {path}"
+        )
+    folder = path.absolute().parent
+    # In a folder with the sticky bit, such as /tmp, nobody replaces the file of another.
+    if folder.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        raise StudyError(
+            f"A study file must not lie where everyone can replace it, because it is run, but {folder} is writable by "
+            f"everyone. Close it with: chmod o-w {folder}"
+        )
+    if not hasattr(os, "geteuid"):
+        return
+    # Whoever owns hpo itself is trusted already: the administrator of a shared installation.
+    if (owner := path.stat().st_uid) not in (0, os.geteuid(), Path(__file__).stat().st_uid):
+        raise StudyError(
+            f"A study file must belong to you or to root, because it is run, but {path} belongs to user {owner}. "
+            "Read it, copy it into a folder of yours, and launch the copy."
+        )
 
 
 class _Uncached(SourceFileLoader):

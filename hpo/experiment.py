@@ -1,5 +1,6 @@
 """The settings of an experiment: what to run instead of a search, each with what others measured of it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +46,7 @@ class Setting:
         for parameter, value in self.params.items():
             if not isinstance(parameter, str):
                 raise StudyError(f"The name of a parameter must be a text, but a setting has {parameter!r}.")
-            if not isinstance(value, str | int | float | bool | None):
+            if not isinstance(value, str | int | float | bool | None) or value != value:  # NaN
                 raise StudyError(
                     f"The value of {parameter!r} in a setting must be a number, a text, True, False or None, "
                     f"but got {value!r}."
@@ -57,6 +58,8 @@ class Setting:
                 raise StudyError(f"A reported {figure} must be a number, but got {value!r}.")
             if figure.endswith("accuracy") and not 0 <= value <= 1:
                 raise StudyError(f"A reported {figure} must lie between 0 and 1, but got {value!r}. Divide by 100.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise StudyError(f"A reported {figure} must be finite, but got {value!r}. Leave it out.")
 
     def as_json(self) -> dict[str, Any]:
         """The setting as plain JSON values."""

@@ -20,6 +20,7 @@ from hpo import datasets, model_file, results, stored_study
 from hpo.datasets import Dataset, Split
 from hpo.errors import HpoError, StudyError, TrialFailure, UsageError
 from hpo.evaluate import evaluate
+from hpo.input_file import reading
 from hpo.objective import DEFAULT_BATCH_SIZE, WEIGHTS_FILE, build
 from hpo.results import TrialRecord
 from hpo.run_dir import RunDir, write_json
@@ -71,6 +72,7 @@ def export(
 
     Raises:
         UsageError: the study has no such finished trial, no model, or ``output`` is not an .h5 path.
+        FileError: the weights that the trial kept are not those of its model.
         HpoError: a saved file does not predict what the model predicts.
     """
     definition = stored_study.stored_definition(study)
@@ -92,8 +94,12 @@ def export(
     if retrain:
         images = len(dataset.train.labels) + len(dataset.validation.labels)
         announce(f"Training trial {row.number} afresh: {row.best_epoch} epochs on {images} images.")
-    weights = _retrained(definition, row, dataset) if retrain else _own_weights(study, row, run_dir)
-    model = _portable(definition, row, dataset, weights)
+        weights = _retrained(definition, row, dataset)
+        model = _portable(definition, row, dataset)
+        model.set_weights(weights)
+    else:
+        model = _portable(definition, row, dataset)
+        _take_own_weights(model, study, row, run_dir)
     reader = f"export {definition.name} trial {row.number}"
     test = datasets.load_test(definition.dataset or "", run_dir=run_dir, reader=reader, merge=definition.merge)
     measured = evaluate(model, test, dataset.classes)
@@ -163,34 +169,38 @@ def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) 
     return list(model.get_weights())
 
 
-def _own_weights(study: optuna.Study, row: TrialRecord, run_dir: RunDir) -> list[Any]:
-    """The best weights that the trial kept."""
-    artifact = study.get_trials(deepcopy=False)[row.number].user_attrs.get("weights")
+def _take_own_weights(model: "keras.Model", study: optuna.Study, row: TrialRecord, run_dir: RunDir) -> None:
+    """Give ``model`` the best weights that the trial kept."""
+    attrs = study.get_trials(deepcopy=False)[row.number].user_attrs
+    artifact = stored_study.typed(attrs, {"weights": str}).get("weights", "")
     with TemporaryDirectory() as folder:
         path = Path(folder) / WEIGHTS_FILE
         try:
             download_artifact(
                 artifact_store=FileSystemArtifactStore(run_dir.artifacts),
-                artifact_id=artifact or "",
+                artifact_id=artifact,
                 file_path=str(path),
             )
-        except (ArtifactNotFound, OSError):
+        except (ArtifactNotFound, OSError, ValueError):  # ValueError: a name that leaves the store
             raise StudyError(
                 f"The weights of trial {row.number} are not in {run_dir.artifacts}: it was pruned, or it ran under "
                 "another HPO_HOME. Leave --no-retrain out."
             ) from None
-        with np.load(path, allow_pickle=False) as arrays:
-            return [arrays[name] for name in arrays.files]
+        rule = f"The weights of trial {row.number} must be a whole .npz file of its model's arrays"
+        with (
+            reading(run_dir.artifacts / artifact, "Leave --no-retrain out.", rule=rule),
+            path.open("rb") as file,  # NumPy leaves a damaged one open that it opened itself
+            np.load(file, allow_pickle=False) as arrays,
+        ):
+            model.set_weights([arrays[name] for name in arrays.files])
 
 
-def _portable(definition: StudyDefinition, row: TrialRecord, dataset: Dataset, weights: list[Any]) -> "keras.Model":
-    """The model in float32, whatever it was trained in: half precision is slow where the hardware lacks it."""
+def _portable(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) -> "keras.Model":
+    """The model, untrained and in float32, whatever it was trained in: half precision is slow on other hardware."""
     from hpo import training
 
     training.start_fresh(row.seed or 0, "float32")
-    model = build(definition, row.params, dataset)
-    model.set_weights(weights)
-    return model
+    return build(definition, row.params, dataset)
 
 
 def _save(model: "keras.Model", test: Split, output: Path, card: dict[str, Any]) -> Exported:

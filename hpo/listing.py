@@ -7,6 +7,10 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from hpo.one_line import one_line
+
+_FORMULA = ("=", "+", "-", "@")
+
 
 def print_json(value: Any) -> None:
     """Print indented JSON."""
@@ -14,10 +18,10 @@ def print_json(value: Any) -> None:
 
 
 def print_csv(rows: list[dict[str, Any]]) -> None:
-    """Print CSV: a column for each value, each parameter one of its own; no curves."""
+    """Print CSV, all texts quoted: a column for each value, each parameter one of its own; no curves."""
     parameters = sorted({name for row in rows for name in row["params"]})
     columns = [name for name in (rows[0] if rows else {}) if name not in ("params", "history")]
-    writer = csv.writer(sys.stdout)
+    writer = csv.writer(sys.stdout, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow([*columns, *(f"params.{name}" for name in parameters)])
     for row in rows:
         values = [*(row[name] for name in columns), *(row["params"].get(name) for name in parameters)]
@@ -34,8 +38,10 @@ def _finite(value: Any) -> Any:
 
 
 def _no_formula(value: Any) -> Any:
-    """Text that a spreadsheet would calculate, with the mark that makes it text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """Text that a spreadsheet would calculate, whatever unseen stands before it, with the mark that makes it text."""
+    if isinstance(value, str) and (value[:1].isspace() or one_line(value).startswith(_FORMULA)):
+        return f"'{value}"
+    return value
 
 
 def print_table(rows: Iterable[dict[str, Any]]) -> None:
@@ -66,7 +72,7 @@ def print_table(rows: Iterable[dict[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
 
 
 def short(params: dict[str, Any]) -> str:

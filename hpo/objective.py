@@ -5,7 +5,6 @@ import errno
 import gc
 import logging
 import math
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from hpo.devices import Slot
 from hpo.errors import NanLoss, Outage, OutOfMemory, StudyError, TrialError, TrialFailure, TrialInterrupted
 from hpo.evaluate import evaluate
 from hpo.events import EventLog
+from hpo.one_line import one_line
 from hpo.run_dir import RunDir
 from hpo.space import Params
 from hpo.study import StudyDefinition
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 DEFAULT_BATCH_SIZE = 128
 _LONGEST_MESSAGE = 500  # the log has all of it
-_TERMINAL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0e-\x1f\x7f]")  # colours and other signs that are no text
 WEIGHTS_FILE = "best-weights.npz"  # arrays in the order of keras.Model.get_weights
 
 _logger = logging.getLogger("hpo")
@@ -299,7 +298,7 @@ class Objective:
         claim.trial.set_user_attr("weights", artifact)
 
     def _failed(self, trial: ReportedTrial, failure: TrialFailure) -> Outcome:
-        message = " ".join(_TERMINAL.sub("", str(failure)).split())[:_LONGEST_MESSAGE]
+        message = one_line(str(failure))[:_LONGEST_MESSAGE]
         cause = failure.__cause__
         _logger.warning("Trial %d failed (%s): %s", trial.number, failure.reason, message, exc_info=cause)
         return Outcome(

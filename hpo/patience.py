@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -98,17 +99,30 @@ for _name in (
 
 def is_outage(error: BaseException) -> bool:
     """Whether the database was away, busy or full, so that the same may succeed later."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    cause = _cause(error)
     if isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated:
         return True
     # All connections of the pool are waiting; or Optuna has caught an outage itself and gone on with what it broke.
     if isinstance(cause, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.PendingRollbackError):
         return True
-    # A missing table is an OperationalError of SQLite's, too.
-    return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and (
-        "no such" not in str(cause.orig)
+    # A missing table is an OperationalError of SQLite's, too, as is a file that cannot be written or opened.
+    return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and not (
+        "no such" in str(cause.orig) or sqlite_code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
     )
 
 
+def sqlite_code(error: BaseException) -> int | None:
+    """SQLite's primary result code (https://sqlite.org/rescode.html); None of an error that is not SQLite's."""
+    code = getattr(getattr(_cause(error), "orig", None), "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 def _is_full(error: BaseException) -> bool:
-    return "full" in str(error.__cause__ or error) or "No space left" in str(error.__cause__ or error)
+    # 53100: PostgreSQL's disk_full. The texts say "full" of other things, and quote what was to be written.
+    sqlstate = getattr(getattr(_cause(error), "orig", None), "sqlstate", None)
+    return sqlite_code(error) == sqlite3.SQLITE_FULL or sqlstate == "53100"
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error that Optuna has put into its own."""
+    return error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error

@@ -8,10 +8,11 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 
-from hpo import averages, results
+from hpo import averages, results, stored_study
 from hpo.averages import Average, SettingAverage
 from hpo.errors import UsageError
 from hpo.experiment import FIGURES
+from hpo.one_line import one_line
 from hpo.space import Params
 
 _TITLES = {
@@ -28,6 +29,7 @@ _ALWAYS = ("test_accuracy", "val_accuracy", "value", "parameters", "seconds", "b
 _MOST_TRIALS = 10  # of a search
 _SHADES = "▁▂▃▄▅▆▇█"
 _FAR = 2  # standard deviations
+_ESCAPES = str.maketrans({"\\": r"\\", "|": r"\|", "<": "&lt;", "&": "&amp;"})
 
 # A column of the table: its title, and its cell for a setting.
 _Column = tuple[str, Callable[[SettingAverage], str]]
@@ -55,7 +57,7 @@ def document(studies: Sequence[optuna.Study], earlier: str = "") -> str:
             "A report is only added to a report, but the file holds something else. Choose another --output."
         )
     sections = {part.partition("\n")[0]: f"## {part.strip()}\n" for part in earlier.split("\n## ")[1:]}
-    sections |= {study.study_name: markdown(study) for study in studies}
+    sections |= {_escaped(study.study_name): markdown(study) for study in studies}
     return "\n".join([_HEAD, *sections.values()])
 
 
@@ -71,15 +73,15 @@ def markdown(study: optuna.Study) -> str:
             f"A report needs a finished trial, but {study.study_name!r} has none. "
             f"Run it with: hpo launch --study {study.study_name}"
         )
-    definition = study.user_attrs.get("definition", {})
+    definition = stored_study.recorded(study).get("definition", {})
     rows = rows if definition.get("settings") else rows[:_MOST_TRIALS]
     varying = _varying(rows)
-    failures = [f"- {row.name or _params(row.params)}: {failure}" for row in rows for failure in row.failures]
+    failures = [f"{row.name or _params(row.params)}: {failure}" for row in rows for failure in row.failures]
     parts = [
-        f"## {study.study_name}",
+        f"## {_escaped(study.study_name)}",
         definition.get("description", ""),
         _table(rows, _columns(rows, varying)),
-        "Failed:\n" + "\n".join(failures) if failures else "",
+        "\n".join(["Failed:", *(f"- {_escaped(failure)}" for failure in failures)]) if failures else "",
         _heat_map(rows, varying) if definition.get("settings") else "",
         definition.get("remarks", ""),
         _origin(study, definition),
@@ -101,7 +103,7 @@ def best_setting(study: optuna.Study) -> dict[str, Any]:
     choose = max if study.direction == StudyDirection.MAXIMIZE else min
     best = choose(rows, key=lambda row: row.figures["value"].mean)
     figures = {name: average.mean for name, average in best.figures.items()}
-    exported = study.user_attrs.get("exported", {})
+    exported = stored_study.recorded(study).get("exported", {})
     measured = {**(exported["metrics"] if exported.get("trial") == trial.number else {}), **figures}
     validated = "val_accuracy" in figures or "val_loss" in figures
     return {
@@ -177,7 +179,7 @@ def _origin(study: optuna.Study, definition: Mapping[str, Any]) -> str:
     if not definition:
         return ""  # another program made the study
     rows = [row for row in results.trials(study) if row.ended is not None]
-    attrs = study.user_attrs
+    attrs = stored_study.recorded(study)
     environment = attrs.get("environment", {})
     overrides = attrs.get("overrides", {})
     options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in overrides.items())
@@ -193,7 +195,7 @@ def _origin(study: optuna.Study, definition: Mapping[str, Any]) -> str:
         environment.get("machine", ""),
         ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items() if name != "hpo"),
     ]
-    base = f"Base: {_params(definition['base'])}.  \n" if definition.get("base") else ""
+    base = f"Base: {_escaped(_params(definition['base']))}.  \n" if definition.get("base") else ""
     return base + "Run: " + "; ".join(fact for fact in facts if fact) + "."
 
 
@@ -258,10 +260,13 @@ def _params(params: Params) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return "–"
-    # A text may go over several lines.
-    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
+    return f"{value:g}" if isinstance(value, float) else one_line(str(value))
 
 
 def _line(cells: Sequence[str]) -> str:
-    escaped = [cell.replace("|", "\\|") for cell in cells]
-    return f"| {' | '.join(escaped)} |"
+    return f"| {' | '.join(map(_escaped, cells))} |"
+
+
+def _escaped(text: str) -> str:
+    """``text`` on one line of Markdown, where it neither ends a cell nor is HTML."""
+    return one_line(text).translate(_ESCAPES)

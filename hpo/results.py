@@ -154,7 +154,7 @@ def status(study: optuna.Study) -> StudyStatus:
     running = [trial for trial in all_trials if trial.state == TrialState.RUNNING]
     return StudyStatus(
         name=study.study_name,
-        budget=study.user_attrs.get("budget", len(all_trials)),
+        budget=stored_study.recorded(study).get("budget", len(all_trials)),
         finished=sum(states[state] for state in ("COMPLETE", "PRUNED", "FAIL")),
         states=dict(sorted(states.items())),
         best=ranked[0] if ranked else None,
@@ -165,10 +165,14 @@ def status(study: optuna.Study) -> StudyStatus:
 
 def disk_bytes(study: optuna.Study, run_dir: RunDir) -> int:
     """Bytes that the study takes on this machine: its folder, and the weights that its trials kept."""
-    weights = [
-        trial.user_attrs["weights"] for trial in study.get_trials(deepcopy=False) if "weights" in trial.user_attrs
-    ]
-    files = [*run_dir.study(study.study_name).rglob("*"), *(run_dir.artifacts / artifact for artifact in weights)]
+    try:
+        files = list(run_dir.study(study.study_name).rglob("*"))
+    except StudyError:  # a name that only another program gives: hpo has no folder for it
+        files = []
+    for trial in study.get_trials(deepcopy=False):
+        artifact = stored_study.typed(trial.user_attrs, {"weights": str}).get("weights", "")
+        if "/" not in artifact:
+            files.append(run_dir.artifacts / artifact)
     return sum(map(_size, files))
 
 
@@ -211,10 +215,10 @@ def _busy_seconds(trials: list[FrozenTrial]) -> float:
 
 
 def _worker(trial: FrozenTrial) -> dict[str, Any]:
-    epochs = trial.intermediate_values
+    epochs, claim = trial.intermediate_values, _claim(trial)
     return {
-        "worker": trial.user_attrs.get("claim", {}).get("worker"),
-        "device": trial.user_attrs.get("claim", {}).get("device"),
+        "worker": claim.get("worker"),
+        "device": claim.get("device"),
         "trial": trial.number,
         "epoch": max(epochs, default=0),
         "value": epochs[max(epochs)] if epochs else None,
@@ -222,8 +226,7 @@ def _worker(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _record(trial: FrozenTrial, direction: StudyDirection) -> TrialRecord:
-    attrs = trial.user_attrs
-    claim = attrs.get("claim", {})
+    claim = _claim(trial)
     reported: Sequence[float] = list(trial.intermediate_values.values())
     best_so_far = (max if direction == StudyDirection.MAXIMIZE else min)(reported, default=None)
     worker = claim.get("worker")
@@ -232,27 +235,37 @@ def _record(trial: FrozenTrial, direction: StudyDirection) -> TrialRecord:
         state=trial.state.name,
         value=trial.value if trial.state.is_finished() else best_so_far,
         params=trial.params,
-        epochs=attrs.get("epochs", len(reported) or None),
-        seed=claim.get("seed"),
-        attempt=claim.get("attempt"),
-        warm_start=claim.get("warm_start"),
-        setting=claim.get("setting"),
-        repeat=claim.get("repeat"),
-        worker=worker,
         host=worker.rpartition("-")[0] if worker else None,
-        device=claim.get("device"),
         started=_utc(trial.datetime_start),
         ended=_utc(trial.datetime_complete),
-        **{name: attrs.get(name) for name in _SCALARS},
-        history=attrs.get("history", {}),
+        history=_history(trial),
+        **claim,
+        **{"epochs": len(reported) or None, **stored_study.typed(trial.user_attrs, _SCALARS)},
     )
 
 
-_SCALARS = (
-    "stop_reason", "failure", "best_epoch", "seconds", "seconds_to_best", "images_per_second", "parameters",
-    "precision", "backend", "test_accuracy", "test_loss", "test_precision", "test_recall", "test_f1", "test_seconds",
-    "test_images",
-)  # fmt: skip
+_CLAIM = {
+    "seed": int, "attempt": int, "warm_start": int, "setting": int, "repeat": int, "worker": str, "device": str,
+}  # fmt: skip
+_SCALARS = {
+    "stop_reason": str, "failure": str, "precision": str, "backend": str,
+    **dict.fromkeys(("epochs", "best_epoch", "parameters", "test_images"), int),
+    **dict.fromkeys(
+        ("seconds", "seconds_to_best", "images_per_second", "test_accuracy", "test_loss", "test_precision",
+         "test_recall", "test_f1", "test_seconds"),
+        int | float,
+    ),
+}  # fmt: skip
+
+
+def _claim(trial: FrozenTrial) -> dict[str, Any]:
+    """What is recorded of the claim of a trial, by the names that a record has for it."""
+    return stored_study.typed(stored_study.typed(trial.user_attrs, {"claim": dict}).get("claim", {}), _CLAIM)
+
+
+def _history(trial: FrozenTrial) -> dict[str, list[float]]:
+    history = stored_study.typed(trial.user_attrs, {"history": dict}).get("history", {})
+    return {name: log for name, log in history.items() if isinstance(log, list) and {*map(type, log)} <= {int, float}}
 
 
 def _utc(moment: datetime | None) -> str | None:

@@ -25,7 +25,7 @@ from sqlalchemy import orm
 from sqlalchemy.engine import URL, make_url
 
 from hpo.errors import StorageError
-from hpo.patience import Patience, PatientStorage
+from hpo.patience import Patience, PatientStorage, sqlite_code
 from hpo.run_dir import RunDir
 
 # A worker proves each BEAT seconds that it lives; a trial whose worker was silent for LEASE seconds is lost.
@@ -44,10 +44,10 @@ _POSTGRES_CONNECT = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
-    # One time zone for all leases, whatever each machine is set to; and the server, too, notices who has gone:
-    # a vanished machine that held a lock would keep it for two hours.
-    "options": "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
 }
+# One time zone for all leases, whatever each machine is set to; and the server, too, notices who has gone:
+# a vanished machine that held a lock would keep it for two hours.
+_POSTGRES_OPTIONS = "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 
 
 def resolve_url(url: str | None, run_dir: RunDir) -> URL:
@@ -122,7 +122,14 @@ def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:
         # Of the first table that Optuna looks for.
         if not write and "version_info" in cause and ("no such table" in cause or "does not exist" in cause):
             raise StorageError(f"The storage {shown(url)} is empty. `hpo launch` fills it.") from None
-        raise StorageError(f"The storage {shown(url)} cannot be opened: {cause}.") from None
+        remedy = ""
+        if not write and sqlite_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            # https://sqlite.org/wal.html#read_only_databases
+            remedy = (
+                " SQLite in WAL mode needs a folder that it can write, also to read: copy the file into one, "
+                "together with its -wal file, or mount this one writable."
+            )
+        raise StorageError(f"The storage {shown(url)} cannot be opened: {cause}.{remedy}") from None
     except RuntimeError as error:  # Optuna's schema check
         raise StorageError(f"The storage {shown(url)} is of another Optuna version: {first_line(error, url)}") from None
 
@@ -250,12 +257,15 @@ def _open_sqlite(url: URL, *, write: bool) -> RDBStorage:
 
 
 def _open_postgresql(url: URL, *, write: bool) -> RDBStorage:
+    # What the URL says itself counts; its options come before ours, which would else replace them.
+    connect = {name: value for name, value in _POSTGRES_CONNECT.items() if name not in url.query}
+    connect["options"] = " ".join([*url.normalized_query.get("options", ()), _POSTGRES_OPTIONS])
     if not write:
         # A connection for each question: a storage that cannot be opened then leaves none behind.
-        return _rdb_storage(url, write=False, connect_args=_POSTGRES_CONNECT, poolclass=sqlalchemy.NullPool)
-    settings = {"connect_args": _POSTGRES_CONNECT, "pool_pre_ping": True, "pool_size": 3, "max_overflow": 2}
+        return _rdb_storage(url, write=False, connect_args=connect, poolclass=sqlalchemy.NullPool)
+    settings = {"connect_args": connect, "pool_pre_ping": True, "pool_size": 3, "max_overflow": 2}
     # Two first launches at once would both create the tables.
-    lock = sqlalchemy.create_engine(url, connect_args=_POSTGRES_CONNECT, poolclass=sqlalchemy.NullPool)
+    lock = sqlalchemy.create_engine(url, connect_args=connect, poolclass=sqlalchemy.NullPool)
     with lock.begin() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:space, 0)"), {"space": _LOCK_SPACE})
         return _rdb_storage(url, write=True, **settings)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import optuna
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
@@ -46,6 +47,27 @@ class Recorded:
     def give_back(self) -> None:
         """The next trial is lost, and is the next once more."""
         give_back(self.study, self.start().trial._trial_id, "interrupted")
+
+
+# Names of ours that another program has used for something else, on each of its trials and on the study.
+STRANGE_TRIAL: dict[str, Any] = {
+    "claim": "x", "weights": {}, "best_epoch": "a", "history": {"loss": ["high"], "val_loss": 3}, "epochs": [],
+    "parameters": "many", "seconds": {}, "failure": 5, "stop_reason": ["none"], "test_accuracy": "good",
+}  # fmt: skip
+STRANGE_STUDY: dict[str, Any] = {
+    "definition": "x", "fingerprint": 5, "source": [], "overrides": "x", "budget": "many", "environment": 3,
+    "exported": "x",
+}  # fmt: skip
+
+
+def foreign_study(storage: BaseStorage, name: str = "foreign") -> optuna.Study:
+    """A study that another program made, with two trials that ended and one that runs."""
+    study = optuna.create_study(storage=storage, study_name=name, sampler=RandomSampler())
+    for key, value in STRANGE_STUDY.items():
+        study.set_user_attr(key, value)
+    for state, value in ((TrialState.COMPLETE, 0.5), (TrialState.FAIL, None), (TrialState.RUNNING, None)):
+        study.add_trial(optuna.trial.create_trial(state=state, value=value, user_attrs=STRANGE_TRIAL))
+    return study
 
 
 def _never(params: dict[str, Any], trial: Any) -> float:

@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
-from recorded import Recorded
+from recorded import Recorded, foreign_study
 
 from hpo import Budget, Setting, averages, vary
 from hpo.averages import Average, SettingAverage
@@ -225,3 +225,9 @@ def test_a_study_of_another_program_is_a_search(sqlite: BaseStorage) -> None:
     assert [row.params["y"] for row in averages.settings(foreign)] == sorted(
         trial.params["y"] for trial in foreign.trials
     )
+
+
+def test_what_another_program_calls_by_our_names_is_left_out(sqlite: BaseStorage) -> None:
+    """Its trials with a value are a search, whatever it calls a definition or a history."""
+    [row] = averages.settings(foreign_study(sqlite))
+    assert (row.name, row.params, row.figures) == ("", {}, {"value": Average(0.5, None, 1)})

@@ -1,8 +1,10 @@
 """Finding a study by its name or its file, and saying what is wrong with a file."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -219,6 +221,46 @@ def test_a_file_that_everyone_may_write_is_not_run(write_study: WriteStudy, tmp_
         catalog.load(str(path))
     assert not (tmp_path / "ran").exists()
     path.chmod(0o664)
+    assert catalog.load(str(path)).name == "mine"
+
+
+def test_a_file_that_everyone_may_replace_is_not_run(write_study: WriteStudy, tmp_path: Path) -> None:
+    """In a folder that all may write; with the sticky bit, as in /tmp, they may not replace it."""
+    path = write_study(IMPORTS + _study("mine"), "mine.py")
+    folder = path.parent
+    folder.chmod(0o777)
+    message = rf"{folder} is writable by everyone\. Close it with: chmod o-w {folder}$"
+    for source in (str(path), "mine", "studies/mine.py"):
+        with pytest.raises(StudyError, match=message):
+            catalog.load(source)
+    for mode in (0o1777, 0o775):
+        folder.chmod(mode)
+        assert catalog.load(str(path)).name == "mine"
+
+
+def test_a_file_of_another_user_is_not_run(write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's may be, and one of whoever owns hpo itself; a system without users has none."""
+    path = write_study(IMPORTS + _study("mine"), "mine.py")
+    owner, package = path.stat().st_uid, Path(catalog.__file__)
+    stat = Path.stat
+
+    def owned_by(uid: int, owners: int) -> Callable[..., object]:
+        def answer(self: Path, **options: Any) -> object:
+            values = list(stat(self, **options))
+            values[4] = {path: uid, package: owners}.get(self, values[4])
+            return os.stat_result(values)
+
+        return answer
+
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1000)
+    monkeypatch.setattr(Path, "stat", owned_by(owner + 1, 0))
+    with pytest.raises(StudyError, match=rf"belong to you or to root.*{path} belongs to user {owner + 1}\. .*copy it"):
+        catalog.load(str(path))
+    for trusted in (owned_by(0, 0), owned_by(owner + 1000, 0), owned_by(owner + 1, owner + 1)):
+        monkeypatch.setattr(Path, "stat", trusted)
+        assert catalog.load(str(path)).name == "mine"
+    monkeypatch.setattr(Path, "stat", owned_by(owner + 1, 0))
+    monkeypatch.delattr(os, "geteuid")
     assert catalog.load(str(path)).name == "mine"
 
 

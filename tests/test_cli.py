@@ -23,6 +23,7 @@ import pytest
 from command import INSTANT, Hpo
 from filelock import FileLock
 from PIL import Image
+from recorded import foreign_study
 from sqlalchemy.engine import make_url
 
 from hpo.run_dir import RunDir
@@ -246,6 +247,19 @@ def test_an_unknown_stored_study_is_refused(hpo: Hpo, launched: Place) -> None:
     line = _line(hpo("status", "--study", "shet", code=2, HPO_HOME=str(launched.home)))
     assert "no study called 'shet'" in line
     assert "Did you mean sheet?" in line
+
+
+@pytest.mark.parametrize(
+    "arguments", [["launch"], ["export", "--output", "best.h5"], ["worker"]], ids=lambda arguments: arguments[0]
+)
+def test_a_study_of_another_program_is_not_run(hpo: Hpo, run_dir: RunDir, arguments: list[str]) -> None:
+    """Whatever it calls a definition, hpo did not launch it; what there is of it can be read."""
+    storage = open_storage(resolve_url(None, run_dir), write=True)
+    foreign_study(storage)
+    backend_of(storage).engine.dispose()
+    answer = hpo(*arguments, "--study", "foreign", code=2)
+    assert _line(answer) == "hpo: hpo did not launch the study 'foreign', so there is nothing to run it by."
+    assert hpo("status", "--study", "foreign").stdout.startswith("foreign: 2 of 3 trials; ")
 
 
 def test_a_storage_that_is_not_there_yet_is_named(hpo: Hpo, run_dir: RunDir) -> None:

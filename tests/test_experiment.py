@@ -94,6 +94,21 @@ def test_every_figure_that_is_measured_can_be_reported(figure: str) -> None:
             "A reported test_accuracy must lie between 0 and 1, but got nan. Divide by 100.",
             id="nan",
         ),
+        pytest.param(
+            ({"epochs": 5}, {"test_loss": float("nan")}),
+            "A reported test_loss must be finite, but got nan. Leave it out.",
+            id="nan-as-loss",
+        ),
+        pytest.param(
+            ({"epochs": 5}, {"seconds": float("inf")}),
+            "A reported seconds must be finite, but got inf. Leave it out.",
+            id="infinite",
+        ),
+        pytest.param(
+            ({"momentum": float("nan")},),
+            "The value of 'momentum' in a setting must be a number, a text, True, False or None, but got nan.",
+            id="nan-as-value",
+        ),
     ],
 )
 def test_a_bad_setting_is_refused(arguments: tuple[Any, ...], message: str) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -14,7 +16,7 @@ import optuna
 import pytest
 
 from hpo import datasets, stored_study
-from hpo.errors import HpoError, StudyError, UsageError
+from hpo.errors import FileError, HpoError, StudyError, UsageError
 from hpo.export import _prove, export
 from hpo.run_dir import RunDir
 from hpo.storage import backend_of, open_storage, resolve_url
@@ -93,6 +95,59 @@ def test_own_weights_are_those_that_were_validated(study: optuna.Study, runs: Ru
     predicted = model.predict(dataset.validation.images, verbose=0).argmax(axis=1)
     # The search measured in half precision: an image or two may fall to the other side.
     assert (predicted == dataset.validation.labels).mean() == pytest.approx(study.trials[0].value, abs=0.02)
+
+
+class _Bomb:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def _array(path: Path, array: Any) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+
+
+def _archive(path: Path, *arrays: Any) -> None:
+    with path.open("wb") as file:
+        np.savez(file, *arrays)
+
+
+def _bombs(path: Path) -> Any:
+    return np.array([_Bomb(path)], dtype=object)
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        pytest.param(lambda path, mark: path.write_bytes(pickle.dumps(_Bomb(mark))), id="pickle"),
+        pytest.param(lambda path, mark: _archive(path, _bombs(mark)), id="archive-of-objects"),
+        pytest.param(lambda path, mark: _array(path, _bombs(mark)), id="array-of-objects"),
+        pytest.param(lambda path, mark: _array(path, np.zeros(3)), id="one-array"),
+        pytest.param(lambda path, mark: _archive(path, np.zeros(3)), id="another-model-s"),
+        pytest.param(lambda path, mark: path.write_bytes(path.read_bytes()[:-200]), id="cut"),
+        pytest.param(lambda path, mark: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path, mark: path.write_text("weights"), id="text"),
+    ],
+)
+def test_weights_that_were_replaced_are_refused(
+    replace: Callable[[Path, Path], object], study: optuna.Study, runs: RunDir, tmp_path: Path
+) -> None:
+    """In one line that names the artifact and the way out; whatever is in it, nothing of it is run."""
+    artifact = runs.artifacts / study.trials[0].user_attrs["weights"]
+    kept = artifact.read_bytes()
+    replace(artifact, tmp_path / "ran")
+    message = rf"^The weights of trial 0 must be a whole \.npz .* but {artifact} is not \(.*\)\. Leave --no-retrain out"
+    try:
+        with pytest.raises(FileError, match=message):
+            export(study, runs, tmp_path / "best.h5", number=0, retrain=False)
+    finally:
+        artifact.write_bytes(kept)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

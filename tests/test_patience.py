@@ -1,11 +1,13 @@
 """Patience: what a database could not do is done later, and given up in the end."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+import psycopg
 import pytest
 import sqlalchemy
 from optuna.distributions import FloatDistribution
@@ -24,8 +26,31 @@ def _away(text: str = "the database system is shutting down") -> Exception:
     return sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception(text))
 
 
+def _sqlite(*statements: str) -> Exception:
+    """What SQLite itself raises at the last of the statements."""
+    engine = sqlalchemy.create_engine("sqlite://")
+    with contextlib.closing(engine.connect()) as connection:
+        for statement in statements[:-1]:
+            connection.exec_driver_sql(statement)
+        with pytest.raises(sqlalchemy.exc.OperationalError) as raised:
+            connection.exec_driver_sql(statements[-1])
+    engine.dispose()
+    return raised.value
+
+
+def _full() -> Exception:
+    """The file may have two pages, and a third is written."""
+    return _sqlite("CREATE TABLE t (x)", "PRAGMA max_page_count = 2", "INSERT INTO t VALUES (zeroblob(9999))")
+
+
 def _patience(stopped: Callable[[], bool] = lambda: False) -> Patience:
     return Patience(lambda error: str(error).splitlines()[0], stopped)
+
+
+def _internal(cause: Exception) -> Exception:
+    error = StorageInternalError("An exception is raised during a commit.")
+    error.__cause__ = cause
+    return error
 
 
 @pytest.fixture
@@ -54,15 +79,27 @@ def test_an_action_is_repeated_until_it_is_done(pauses: list[float], caplog: pyt
 
 
 @pytest.mark.parametrize(
-    ("text", "least"),
-    [pytest.param("server closed the connection", 600, id="away"), pytest.param("disk is full", 60, id="full")],
-)
-def test_it_gives_up_in_the_end_and_then_at_once(text: str, least: int, pauses: list[float]) -> None:
-    """What is still to be done when a process ends does not wait as long again."""
+    ("error", "text", "least"),
+    [
+        pytest.param(_away("server closed the connection"), "closed the connection", 600, id="away"),
+        pytest.param(_full(), "database or disk is full", 60, id="full"),
+        pytest.param(_internal(_full()), "a commit", 60, id="full-at-a-commit"),
+        pytest.param(
+            sqlalchemy.exc.OperationalError("INSERT", {}, psycopg.errors.DiskFull("could not extend file")),
+            "could not extend file", 60, id="full-server",
+        ),
+        pytest.param(
+            sqlalchemy.exc.OperationalError("INSERT", {"x": "full"}, Exception("the full queue was closed")),
+            "queue", 600, id="full-in-other-texts",
+        ),
+    ],
+)  # fmt: skip
+def test_it_gives_up_in_the_end_and_then_at_once(error: Exception, text: str, least: int, pauses: list[float]) -> None:
+    """What is still to be done when a process ends does not wait as long again; a full disk is waited for briefly."""
     patience = _patience()
 
     def action() -> None:
-        raise _away(text)
+        raise error
 
     with pytest.raises(Outage, match=rf"has not answered for \d+ s: .*{text}.*launch again"):
         patience(action)
@@ -88,7 +125,9 @@ def test_a_process_that_is_to_stop_does_not_wait(pauses: list[float]) -> None:
 def test_what_is_no_outage_is_raised_at_once(pauses: list[float]) -> None:
     """Waiting would not mend it."""
     for error in (
-        sqlalchemy.exc.OperationalError("SELECT", {}, Exception("no such table: studies")),
+        _sqlite("SELECT * FROM studies"),
+        _sqlite("CREATE TABLE t (x)", "PRAGMA query_only = ON", "INSERT INTO t VALUES (1)"),
+        _sqlite("ATTACH '/nowhere/hpo.db' AS other"),
         sqlalchemy.exc.ProgrammingError("SELECT", {}, Exception("syntax error")),
         StorageInternalError("the value is too long"),
     ):
@@ -103,9 +142,7 @@ def test_what_is_no_outage_is_raised_at_once(pauses: list[float]) -> None:
 
 def test_optuna_s_error_around_the_database_s_is_an_outage() -> None:
     """As its sessions raise it from a commit."""
-    error = StorageInternalError("An exception is raised during the commit.")
-    error.__cause__ = _away()
-    assert is_outage(error)
+    assert is_outage(_internal(_away()))
     assert is_outage(sqlalchemy.exc.PendingRollbackError("Can't reconnect until invalid transaction is rolled back."))
     assert not is_outage(StorageInternalError("an integrity error"))
 

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
-from recorded import Recorded
+from recorded import Recorded, foreign_study
 
 from hpo import Budget, Setting, grid, vary
 from hpo.errors import StudyError, UsageError
@@ -308,6 +308,13 @@ def test_a_study_of_another_program_has_a_table(sqlite: BaseStorage) -> None:
     assert markdown(foreign) == "## foreign\n\n| y | runs | value |\n| --- | --- | --- |\n| 1 | 1 | 1.0000 |\n"
 
 
+def test_what_another_program_calls_by_our_names_is_left_out(sqlite: BaseStorage) -> None:
+    """Neither a definition nor an export is any."""
+    foreign = foreign_study(sqlite)
+    assert markdown(foreign) == "## foreign\n\n| runs | value |\n| --- | --- |\n| 1 | 0.5000 |\n"
+    assert best_setting(foreign) == {**dict.fromkeys(best_setting(foreign)), "study": "foreign", "setting": ""}
+
+
 # Documents
 
 
@@ -473,3 +480,30 @@ def test_reading_needs_no_permission_to_write(sqlite: BaseStorage, run_dir: RunD
     assert markdown(study).startswith("## s\n")
     assert best_setting(study)["setting"] == "x=1"
     backend_of(reader).engine.dispose()
+
+
+# Texts of others
+
+
+def test_texts_of_others_change_neither_table_nor_page(sqlite: BaseStorage) -> None:
+    """Names, values and failures are one line each, without colours, and are no HTML."""
+    foreign = optuna.create_study(storage=sqlite, study_name="a <b>\n## x", sampler=RandomSampler())
+    distribution = CategoricalDistribution([r"\|<img src=x>", "\x1b[31mred\x1b[0m\n| & more"])
+    for value in distribution.choices:
+        foreign.add_trial(
+            optuna.trial.create_trial(value=1.0, params={"p|<i>": value}, distributions={"p|<i>": distribution})
+        )
+    assert markdown(foreign) == (
+        "## a &lt;b> ## x\n\n"
+        "| p\\|&lt;i> | runs | value |\n| --- | --- | --- |\n"
+        "| \\\\\\|&lt;img src=x> | 1 | 1.0000 |\n"
+        "| red \\| &amp; more | 1 | 1.0000 |\n"
+    )
+    assert document([foreign], document([foreign])) == document([foreign])
+
+
+def test_a_failure_is_one_line(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """Whatever an exception says, the next paragraph is the next paragraph."""
+    experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
+    experiment.fail("ValueError: \x1b[31m<script>\x1b[0m\n\n## another")
+    assert "Failed:\n- x=1: error: ValueError: &lt;script> ## another\n" in markdown(experiment.study)

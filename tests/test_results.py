@@ -12,6 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
+from recorded import foreign_study
 
 from hpo import Budget, Setting, StudyDefinition, results, stored_study
 from hpo.claims import Claim, Claims, give_back
@@ -244,6 +245,18 @@ def test_disk_bytes_are_of_the_study_s_folder_and_weights(storage: BaseStorage, 
     assert results.disk_bytes(study, run_dir) == 10
 
 
+@pytest.mark.parametrize("name", ["../x", "/etc", "artifacts", "a name"], ids=["above", "absolute", "ours", "words"])
+def test_a_name_that_is_no_folder_takes_no_disk(name: str, storage: BaseStorage, run_dir: RunDir) -> None:
+    """Another program may call a study as it likes, and its weights: what lies outside is not looked at."""
+    study = optuna.create_study(storage=storage, study_name=name)
+    for weights in ("../x/file", str(run_dir.home.parent / "x" / "file")):
+        study.add_trial(optuna.create_trial(value=1.0, user_attrs={"weights": weights}))
+    for folder in (run_dir.home.parent / "x", run_dir.artifacts):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "file").write_bytes(b"12345")
+    assert results.disk_bytes(study, run_dir) == 0
+
+
 def test_status_counts_the_seconds_of_the_search(storage: BaseStorage, run_dir: RunDir) -> None:
     """In which any trial ran: side by side they count once, and a pause between launches not at all."""
     search = _Search(storage, run_dir)
@@ -276,6 +289,23 @@ def test_overview_lists_every_study_by_name(storage: BaseStorage, run_dir: RunDi
         ("b", 1, 7),
         ("c", 0, 20),
     ]
+
+
+def test_what_another_program_calls_by_our_names_is_left_out(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Of its trials there is what Optuna itself records; of the storage's other studies all there is."""
+    foreign = foreign_study(storage)
+    _Search(storage, run_dir, name="ours")
+    assert [(status.name, status.finished, status.budget) for status in results.overview(storage)] == [
+        ("foreign", 2, 3),
+        ("ours", 0, 20),
+    ]
+    rows = results.trials(foreign)
+    assert rows[0] == results.best(foreign)
+    assert rows[0] == results.TrialRecord(
+        number=0, state="COMPLETE", value=0.5, params={}, started=rows[0].started, ended=rows[0].ended
+    )
+    assert results.status(foreign).workers == [{"worker": None, "device": None, "trial": 2, "epoch": 0, "value": None}]
+    assert results.disk_bytes(foreign, run_dir) == 0
 
 
 def test_overview_leaves_out_a_study_with_two_objectives(storage: BaseStorage, run_dir: RunDir) -> None:

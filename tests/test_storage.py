@@ -73,6 +73,30 @@ def test_reading_an_empty_database_says_what_fills_it(postgres: str, run_dir: Ru
 
 
 @pytest.mark.parametrize("write", [True, False], ids=["to-write", "to-read"])
+def test_what_the_url_says_of_the_connection_counts(write: bool, empty_postgres: str, run_dir: RunDir) -> None:
+    """Its options beside ours, among them the time zone that all leases are in."""
+    url = resolve_url(empty_postgres, run_dir).update_query_dict(
+        {"options": "-c statement_timeout=54321 -c timezone=Asia/Tokyo", "application_name": "mine"}
+    )
+    engine = backend_of(open_storage(url, write=write)).engine
+    with engine.connect() as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"SHOW {name}").scalar()
+            for name in ("statement_timeout", "timezone", "application_name")
+        }
+    engine.dispose()
+    assert settings == {"statement_timeout": "54321ms", "timezone": "UTC", "application_name": "mine"}
+
+
+def test_a_folder_that_cannot_be_written_is_said_with_a_remedy(run_dir: RunDir) -> None:
+    """Of a database in WAL mode, which SQLite opens only with files beside it; here a folder is in their place."""
+    backend_of(open_storage(resolve_url(None, run_dir), write=True)).engine.dispose()
+    Path(f"{run_dir.database}-wal").mkdir()
+    with pytest.raises(StorageError, match=r"unable to open database file\. SQLite in WAL mode .* copy the file"):
+        open_storage(resolve_url(None, run_dir), write=False)
+
+
+@pytest.mark.parametrize("write", [True, False], ids=["to-write", "to-read"])
 def test_a_file_that_is_no_database_is_refused(write: bool, run_dir: RunDir) -> None:
     """A user's own file is neither used nor overwritten."""
     run_dir.home.mkdir()

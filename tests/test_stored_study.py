@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.pruners import MedianPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
+from recorded import foreign_study
 from sqlalchemy.engine import make_url
 
 from hpo import Budget, StudyDefinition, catalog, stored_study
@@ -224,6 +225,24 @@ def test_a_study_that_hpo_did_not_launch_is_refused(storage: BaseStorage, run_di
     assert foreign.user_attrs == {}
     with pytest.raises(StudyError, match="hpo did not launch the study 's', so there is nothing to run it by"):
         stored_study.stored_definition(foreign)
+
+
+@pytest.mark.parametrize("trials", [True, False], ids=["with-trials", "empty"])
+def test_a_study_with_a_definition_of_another_program_is_refused(
+    trials: bool, storage: BaseStorage, run_dir: RunDir
+) -> None:
+    """By whatever reads a definition; what the other program wrote stays."""
+    foreign = foreign_study(storage, "s") if trials else optuna.create_study(storage=storage, study_name="s")
+    foreign.set_user_attr("definition", {"settings": 5})
+    before = foreign.user_attrs
+    with pytest.raises(StudyError, match=r"holds a study 's' that hpo did not launch\. Choose another --name"):
+        stored_study.create_or_resume(storage, _definition(), run_dir)
+    with pytest.raises(StudyError, match="hpo did not launch the study 's', so there is nothing to run it by"):
+        stored_study.stored_definition(foreign)
+    definition = _definition()
+    assert stored_study.resumed(storage, definition) is not None
+    assert stored_study.recorded(foreign) == {}
+    assert foreign.user_attrs == before
 
 
 @pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"]], ids=["other", "two"])

@@ -7,6 +7,7 @@ import typer
 
 from hpo.cli.options import AsJson, Storage, Study, open_study, reader
 from hpo.listing import print_csv, print_json, print_table, short
+from hpo.one_line import one_line
 
 
 def studies(storage: Storage = None, as_json: AsJson = False) -> None:
@@ -42,7 +43,7 @@ def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> No
     if as_json:
         print_json({**now.as_json(), "disk_bytes": taken})
         return
-    print(f"{now.name}: {summary(now, 'value')}")
+    print(f"{one_line(now.name)}: {summary(now, 'value')}")
     print(f"On this machine's disk: {taken / 1e6:.1f} MB, without the storage.")
     if now.workers:
         print_table(now.workers)
@@ -71,7 +72,7 @@ def trials(
     print_table([{**{name: getattr(row, name) for name in columns}, "params": short(row.params)} for row in rows])
     for row in rows:
         if row.failure is not None:
-            print(f"Trial {row.number} failed ({row.stop_reason}): {row.failure}")
+            print(one_line(f"Trial {row.number} failed ({row.stop_reason}): {row.failure}"))
 
 
 def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
@@ -84,10 +85,12 @@ def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None
         return
     print(f"Trial {row.number}: value {row.value:.4f}")
     for name, value in row.params.items():
-        print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
+        shown = f"{value:.6g}" if isinstance(value, float) else value
+        print("  " + one_line(f"{name} = {shown}"))
     if row.epochs is not None:
         print(f"  {row.epochs} epochs, the best was {row.best_epoch}")
-    print(f"  {row.seconds} s; {row.stop_reason}")
+    if row.stop_reason is not None:  # else another program's
+        print("  " + one_line(f"{row.seconds} s; {row.stop_reason}"))
 
 
 def report(
@@ -139,7 +142,8 @@ def compare(
         return
     print_table([{name: value for name, value in row.items() if name != "measured_on"} for row in rows])
     if searches := [row["study"] for row in rows if row["measured_on"] == "validation"]:
-        print(f"On validation images: {', '.join(searches)}. `hpo export` measures a search's best on the test images.")
+        names = one_line(", ".join(searches))
+        print(f"On validation images: {names}. `hpo export` measures a search's best on the test images.")
 
 
 def dashboard(

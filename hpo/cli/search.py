@@ -102,18 +102,17 @@ def worker(
 def _definition(study: str, url: "URL") -> "StudyDefinition":
     """The definition that ``study`` names: one in a file, else one that the storage has under that name."""
     from hpo import catalog, stored_study
-    from hpo.errors import StorageError, StudyChanged, StudyError
+    from hpo.errors import StorageError, StudyError
     from hpo.storage import open_storage
 
     try:
         return catalog.load(study)
     except StudyError as unknown:
         try:
-            return stored_study.stored_definition(stored_study.load(open_storage(url, write=False), study))
-        except StudyChanged:
-            raise
+            stored = stored_study.load(open_storage(url, write=False), study)
         except (StudyError, StorageError):
             raise unknown from None
+        return stored_study.stored_definition(stored)
 
 
 def _count(workers: str) -> int | None:

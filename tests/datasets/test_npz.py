@@ -1,3 +1,5 @@
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +49,15 @@ def objects(path: Path) -> None:
     np.savez(path, features=np.array([{}], dtype=object))
 
 
-@pytest.mark.parametrize("change", [cut, flip, text, empty, one_array, objects])
+def huge(path: Path) -> None:
+    """Its header declares an exbibyte of numbers."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**57,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("features.npy", header.getvalue())
+
+
+@pytest.mark.parametrize("change", [cut, flip, text, empty, one_array, objects, huge])
 def test_anything_but_a_whole_archive_of_plain_arrays_is_refused(path: Path, change: Callable[[Path], None]) -> None:
     change(path)
     with pytest.raises(DatasetError, match=r"own.npz must be a whole .npz file of plain arrays, .*Write or download"):
