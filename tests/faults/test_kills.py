@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from faults.launching import HURRIED, TRAINED, Begin, Faults, interrupt, kill_at_random, wait_for, workers_of
-from faults.results import Results
+from faults.results import COMPARED, Results
 
 from hpo.claims import worker_name
 
@@ -30,7 +30,7 @@ def test_workers_are_killed_at_random(
     finding = faults.check()
     assert faults.kills >= kills / 3
     assert finding.finished == 8 * kills
-    results.add("SIGKILL of workers at random", storage_url, faults.kills, finding)
+    results.add(COMPARED, storage_url, faults.kills, finding)
 
 
 @pytest.mark.parametrize("kills", [pytest.param(6, id="few"), pytest.param(200, id="many", marks=FULL)])

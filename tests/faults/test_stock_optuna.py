@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faults.checker import Finding, find, read_events
 from faults.launching import TESTS, Faults, kill_at_random
-from faults.results import Results
+from faults.results import COMPARED, Results
 from faults.stock_optuna import Setup, as_claimed
 
 from hpo.storage import BEAT, LEASE
@@ -78,4 +78,4 @@ def test_workers_of_stock_optuna_are_killed_at_random(
     finding = stock.check()
     assert stock.kills >= kills / 3, stock.log()
     assert 0 < finding.finished <= finding.attempts, stock.log()
-    results.compare("SIGKILL of workers at random", storage_url, stock.kills, finding, stock.count("crashed"))
+    results.compare(COMPARED, storage_url, stock.kills, finding, stock.count("crashed"))
