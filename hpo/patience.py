@@ -105,9 +105,10 @@ def is_outage(error: BaseException) -> bool:
     # All connections of the pool are waiting; or Optuna has caught an outage itself and gone on with what it broke.
     if isinstance(cause, sqlalchemy.exc.TimeoutError | sqlalchemy.exc.PendingRollbackError):
         return True
-    # A missing table is an OperationalError of SQLite's, too, as is a file that cannot be written or opened.
+    # A missing table is an OperationalError of SQLite's, too, as is a file that may not be written. One that cannot be
+    # opened was open before: a full disk has no room for the log beside it.
     return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and not (
-        "no such" in str(cause.orig) or sqlite_code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+        "no such" in str(cause.orig) or sqlite_code(error) == sqlite3.SQLITE_READONLY
     )
 
 
