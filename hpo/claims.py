@@ -120,11 +120,7 @@ class Watch:
         self._looked = 0.0
 
     def lost(self, pulses: Mapping[int, Pulse]) -> list[int]:
-        """The ids of those trials whose pulse has stopped.
-
-        Call it under the study's lock: a trial is made and gets its first beat under that lock, so one without any
-        beat lost its worker in between.
-        """
+        """The ids of those trials whose pulse has stopped."""
         now = time.monotonic()
         if now > self._looked + _LONGEST_LOOK_AWAY:
             self._seen = {}
@@ -138,9 +134,7 @@ class Watch:
         return [
             trial_id
             for trial_id, pulse in pulses.items()
-            if pulse.beat is None
-            or unchanged[trial_id] > LEASE
-            or (pulse.age > LEASE and unchanged[trial_id] > 3 * BEAT)
+            if unchanged[trial_id] > LEASE or (pulse.age > LEASE and unchanged[trial_id] > 3 * BEAT)
         ]
 
 
@@ -168,7 +162,6 @@ class Claims:
             if len(counted) >= budget_of(self._study):
                 return Wait() if any(trial.state == TrialState.RUNNING for trial in counted) else None
             trial_id, claim = self._take(trials)
-            backend_of(storage).record_heartbeat(trial_id)
         # Out of the lock: sampling takes milliseconds, and only this trial's seed decides it.
         sampler = self._definition.sampler
         reseed(sampler, derive_seed(self._definition.seed, "sampler", claim["configuration"]))
@@ -200,10 +193,11 @@ class Claims:
             claim = self._signed(self._new_configuration(waiting.number))
             storage.set_trial_user_attr(waiting._trial_id, "claim", claim)
             storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+            backend_of(storage).record_heartbeat(waiting._trial_id)
             return waiting._trial_id, claim
         configuration, fixed = self._choose(trials)
         claim = self._signed(configuration)
-        # With its claim in the same transaction: no moment at which a kill leaves a trial of nobody.
+        # With its claim and its first beat in the same transaction: no moment at which it is a trial of nobody.
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             user_attrs={"claim": claim},

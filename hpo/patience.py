@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import orm
 
 from hpo.errors import Outage
 
@@ -66,13 +69,22 @@ class Patience:
 
 
 class PatientStorage(RDBStorage):
-    """Optuna's storage that waits where the database is away, once it has ``patience``.
+    """Optuna's storage that waits where the database is away, once it has ``patience``; a new trial is born alive.
 
     What may be done twice is repeated: a read, or a write that sets a value. Making a trial may not; whoever does
     that looks first whether it was made.
     """
 
     patience: Patience | None = None
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: orm.Session
+    ) -> models.TrialModel:
+        """A trial in a transaction; if it is made to run, with its first heartbeat."""
+        trial = super()._get_prepared_new_trial(study_id, template_trial, session)
+        if template_trial is not None and template_trial.state == TrialState.RUNNING:
+            session.add(models.TrialHeartbeatModel(trial_id=trial.trial_id))
+        return trial
 
 
 def _patiently(name: str) -> Callable[..., Any]:

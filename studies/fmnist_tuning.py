@@ -35,8 +35,8 @@ activation_optimizer = StudyDefinition(
     base={"layers": "conv32 pool flatten dense100 softmax", "batch_size": 128, "epochs": 20},
     remarks="Looked at: the epochs, which the report does not name, and the rates, which are Keras's for each "
     "optimizer. Where this was run with five epochs, as its command says, our best is their last or last but one: ours "
-    "have not converged, and lie the further below the slower the optimizer is at that rate: adadelta, adagrad, adamax, "
-    "and their losses likewise. As in the report, adadelta and adagrad are the last two of each activation.",
+    "have not converged, and lie the further below the slower the optimizer is at that rate: adadelta, adagrad, "
+    "adamax, and their losses likewise. As in the report, adadelta and adagrad are the last two of each activation.",
     settings=grid(
         {
             "activation": CategoricalDistribution(ACTIVATIONS),

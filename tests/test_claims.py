@@ -23,7 +23,7 @@ from hpo import Budget, Setting, StudyDefinition, stored_study, vary
 from hpo.claims import MAX_RETRIES, Claim, Claims, Wait, Watch, give_back, give_back_lost, give_back_of_worker
 from hpo.run_dir import RunDir
 from hpo.seeds import derive_seed, reseed
-from hpo.storage import BEAT, LEASE, Pulse, backend_of, finish_trial, study_lock
+from hpo.storage import BEAT, LEASE, Pulse, backend_of, finish_trial, pulses, study_lock
 
 THOUSAND = """
 from optuna.distributions import FloatDistribution
@@ -179,14 +179,11 @@ def test_a_trial_that_a_notebook_asked_for_is_left_to_it(storage: BaseStorage, r
     assert claims.next() is None
 
 
-def test_a_claim_whose_worker_died_before_its_first_heartbeat_comes_back(storage: BaseStorage, run_dir: RunDir) -> None:
-    """The moment between claim and heartbeat is no hole."""
-    claims = _claims(storage, run_dir, budget=Budget(trials=1))
-    template = optuna.trial.create_trial(
-        state=TrialState.RUNNING, user_attrs={"claim": claims._signed(claims._new_configuration(0))}
-    )
-    storage.create_new_trial(claims._study._study_id, template_trial=template)
-    assert _take(claims).attempt == 2
+def test_a_claimed_trial_is_born_with_a_heartbeat(storage: BaseStorage, run_dir: RunDir) -> None:
+    """In the transaction that makes it: nobody sees it without, whoever dies or restarts in between."""
+    claims = _claims(storage, run_dir)
+    trial_id, _claim = claims._take([])
+    assert pulses(storage, claims._study._study_id)[trial_id].age < BEAT
 
 
 def test_a_claim_whose_answer_was_lost_is_made_once(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -249,9 +246,9 @@ def _lost_after(watch: Watch, clock: Clock, pulse: Callable[[float], Pulse], *, 
     return None
 
 
-def test_a_trial_without_any_beat_is_lost_at_once(clock: Clock) -> None:
-    """Its worker died between making it and the first beat, which are under one lock."""
-    assert Watch().lost({7: Pulse(None, math.inf)}) == [7]
+def test_a_trial_without_any_beat_is_lost_like_others(clock: Clock) -> None:
+    """Such as one that was enqueued, whose worker died before the first; not before others would have been missed."""
+    assert _lost_after(Watch(), clock, lambda _now: Pulse(None, math.inf)) == pytest.approx(4 * BEAT)
 
 
 def test_a_pulse_that_stands_still_for_a_lease_is_lost(clock: Clock) -> None:
