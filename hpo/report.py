@@ -42,7 +42,7 @@ Written by `hpo report --output`, which replaces the sections of the studies it 
 the runs ± the standard deviation of one run. A difference is ours less the reported figure, accuracies in percentage
 points; in brackets its size in standard deviations: of the runs, or, where that is larger or there is one run, of
 counting right answers among so many test images. **Bold**: more than two. Test figures are of the weights of the best
-validation epoch; seconds are of training and validation.
+validation epoch; seconds are of training and validation, by the clock of a machine that may have had other work.
 """
 
 
