@@ -53,8 +53,8 @@ def test_a_killed_training_goes_on_from_its_last_epoch(
     """A real network, killed before, within and after its checkpoints: an epoch is repeated for each kill at most."""
     if "postgresql" in storage_url and kills < 50:
         pytest.skip("checkpoints are files, whatever the storage; the full numbers are run on both")
-    # Twenty instants a trial: at a tenth, a dozen trials would end before there were fifty.
-    armed = ARMED.format(folder=str(tmp_path), probability=0.1 if kills < 50 else 0.2, most=kills)
+    # Twenty instants a trial: at a tenth, so few trials may end before there were enough.
+    armed = ARMED.format(folder=str(tmp_path), probability=0.2, most=kills)
     faults = begin(tmp_path, storage_url, TRAINED, preparation=armed, trials=max(2, kills // 4))
     faults.run(workers=2, seconds=3600)
     faults.kills = faults.deaths()
