@@ -108,8 +108,8 @@ learning_rate = replace(
     description="Report C, model 4 with learning rates of 0.001 to 0.02",
     base=model_4,
     remarks=f"{architectures.remarks} At a rate of 0.01 it may lie above: from one epoch to the next our validation "
-    "accuracies then jump by several points, ours is tested with the weights of the best of them, and the report's with "
-    "those of its last epoch.",
+    "accuracies then jump by several points, ours is tested with the weights of the best of them, and the report's "
+    "with those of its last epoch.",
     settings=vary(
         "learning_rate",
         {
