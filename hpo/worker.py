@@ -29,6 +29,8 @@ from hpo.study import StudyDefinition
 
 # TensorFlow keeps some of each trial (tests/benchmarks/RESULTS.md): after many, a fresh process is cheaper.
 _GROWTH_BYTES = 2_000_000_000
+# Most of a model is garbage soon; to look through all that TensorFlow holds for the rest takes 0.2 s.
+_TRIALS_A_FULL_COLLECTION = 5
 _STOP_SECONDS = 9  # after which a trial that does not end is given back all the same
 _POLL_SECONDS = 0.5  # while others run the rest of the budget
 
@@ -110,6 +112,8 @@ class Worker:
                 continue
             self._run(claim)
             ran += 1
+            # Here and not while a trial trains: a model's reference cycles hold its weights.
+            gc.collect(2 if ran % _TRIALS_A_FULL_COLLECTION == 0 else 1)
             memory = psutil.Process().memory_info().rss
             # After the first trial: importing the backend is no growth.
             baseline = baseline or memory
@@ -140,8 +144,6 @@ class Worker:
                 raise
             finally:
                 self._held = None
-        # Here and not while a trial trains: a model's reference cycles hold its weights.
-        gc.collect(1)
 
     @contextlib.contextmanager
     def _limited(self, claim: Claim) -> Iterator[None]:
