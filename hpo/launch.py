@@ -61,6 +61,7 @@ def launch(
     Raises:
         UsageError: the study cannot run as it is; the storage then holds nothing of it.
         TooManyFailures: trials fail one after another.
+        Outage: the database has not answered for long, or a disk is full.
         Interrupted: SIGINT or SIGTERM; running trials were given back.
     """
     definition = _resumed(definition, url)

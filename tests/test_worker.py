@@ -97,17 +97,23 @@ def test_a_worker_needs_a_launch_first(hpo: Hpo, write_study: Callable[..., Path
     backend_of(study._storage).engine.dispose()
 
 
+def _deaf_worker(folder: Path) -> "subprocess.Popen[str]":
+    """A worker amid a trial of ``DEAF``."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "hpo", "worker", "--study", "deaf"],
+        cwd=folder, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "begun\n"
+    return worker
+
+
 def test_a_second_signal_ends_a_worker_at_once(
     write_study: Callable[..., Path], run_dir: RunDir, tmp_path: Path
 ) -> None:
     """An objective that never reports cannot hold a worker for ever."""
     study = _record(write_study(DEAF, "deaf.py"), run_dir)
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "hpo", "worker", "--study", "deaf"],
-        cwd=tmp_path, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "begun\n"
+    worker = _deaf_worker(tmp_path)
     worker.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     assert worker.poll() is None
@@ -122,12 +128,7 @@ def test_a_trial_that_does_not_notice_a_signal_is_given_back_all_the_same(
 ) -> None:
     """One signal is enough, whoever started the worker."""
     study = _record(write_study(PATIENT + DEAF, "deaf.py"), run_dir)
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "hpo", "worker", "--study", "deaf"],
-        cwd=tmp_path, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "begun\n"
+    worker = _deaf_worker(tmp_path)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=20) == 143
     assert [(trial.state.name, trial.user_attrs["stop_reason"]) for trial in study.trials] == [("FAIL", "interrupted")]
