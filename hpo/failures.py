@@ -26,9 +26,9 @@ def stop_at_failures(study: optuna.Study, earlier: set[int], most: int) -> None:
     reasons = {trial.user_attrs.get("stop_reason", "error") for trial in last}
     common = ", ".join(in_common(last, [trial for trial in ended if trial.state != TrialState.FAIL]))
     raise TooManyFailures(
-        f"The last {most} trials of {study.study_name!r} failed ({', '.join(sorted(reasons))}), the latest with: "
-        f"{last[-1].user_attrs.get('failure', 'no message')}. "
-        + (f"All of them have {common}, which no other trial has. " if common else "")
+        f"The last {'trial' if most == 1 else f'{most} trials'} of {study.study_name!r} failed "
+        f"({', '.join(sorted(reasons))}), the latest with: {last[-1].user_attrs.get('failure', 'no message')}. "
+        + (f"All of them have {common}, which no other trial has. " if common and most > 1 else "")
         + "Fix the study; launching it again continues it."
     )
 

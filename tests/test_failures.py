@@ -59,6 +59,8 @@ def test_failures_one_after_another_end_a_study() -> None:
         r"rate=0\.9, pool=average, which no other trial has\. Fix the study; launching it again continues it\.$",
     ):
         stop_at_failures(study, set(), 2)
+    with pytest.raises(TooManyFailures, match=r"^The last trial of 's' failed \(nan\), .* the loss was nan\. Fix the"):
+        stop_at_failures(study, set(), 1)
 
 
 def test_a_result_in_between_goes_on() -> None:
