@@ -118,7 +118,8 @@ augmentation = replace(
     name="fmnist-augmentation",
     description="Report E: rotated, shifted and flipped images, on the fly and as copies (144,000 images in all)",
     prepare=append_copies,
-    remarks="",
+    remarks="The report says without figures that copies raised the test accuracy. Ours do by less than chance; on the "
+    "fly, where the network hardly sees an image as it is, twenty epochs are too few to make up for it.",
     settings=vary("augmentation", {"none": {}, "layers": {}, "copies": {}}),
 )
 
