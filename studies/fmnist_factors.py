@@ -79,8 +79,8 @@ learning_rate = replace(
     name="fmnist-learning-rate",
     description="Report D: learning rates of 0.1 to 0.00001, five repeats",
     remarks="Looked at: the smaller the rate, the further ours lies below the reported figure, and but for the largest "
-    "rate our last epoch is always our best: ours has learned less in the same epochs. That is what a larger step gives "
-    "at the same rate; fmnist-conditions tries what could make it larger. " + VALIDATION,
+    "rate our last epoch is always our best: ours has learned less in the same epochs. That is what a larger step "
+    "gives at the same rate; fmnist-conditions tries what could make it larger. " + VALIDATION,
     settings=vary(
         "learning_rate",
         {
