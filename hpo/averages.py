@@ -50,7 +50,7 @@ class SettingAverage:
         figures: by the names of Keras's logs and of ``TrialRecord``; without those that no repeat has.
         reported: what others reported, by the same names.
         failures: why repeats gave nothing, each reason once.
-        test_images: how many the test figures are of; None where there are none.
+        images: how many each accuracy is of, by its name in ``figures``.
     """
 
     name: str
@@ -58,7 +58,7 @@ class SettingAverage:
     figures: Mapping[str, Average]
     reported: Mapping[str, float]
     failures: tuple[str, ...]
-    test_images: int | None
+    images: Mapping[str, int]
 
     def as_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
@@ -68,14 +68,14 @@ class SettingAverage:
         """How many standard deviations ours lies above the reported ``figure``; None where that cannot be said.
 
         The deviation of one run, over the repeats; of an accuracy at least what counting right answers among so
-        many test images gives by chance: sqrt(p (1 - p) / n).
+        many images gives by chance: sqrt(p (1 - p) / n).
         """
         if figure not in self.figures or figure not in self.reported:
             return None
         ours, theirs = self.figures[figure], self.reported[figure]
         chance = 0.0
-        if figure == "test_accuracy" and self.test_images:
-            chance = math.sqrt(theirs * (1 - theirs) / self.test_images)
+        if figure in self.images:
+            chance = math.sqrt(theirs * (1 - theirs) / self.images[figure])
         deviation = max(ours.sd or 0.0, chance)
         return (ours.mean - theirs) / deviation if deviation else None
 
@@ -95,14 +95,17 @@ def settings(study: optuna.Study) -> list[SettingAverage]:
 def _average(setting: Mapping[str, Any], rows: Sequence[TrialRecord]) -> SettingAverage:
     figures = [_figures(row) for row in rows]
     names = [name for name in (*_RECORDS, *_LOGS) if any(name in each for each in figures)]
-    images = {row.test_images for row in rows if row.test_images}
+    images = {
+        "test_accuracy": min((row.test_images for row in rows if row.test_images), default=0),
+        "val_accuracy": min((row.validation_images for row in rows if row.validation_images), default=0),
+    }
     return SettingAverage(
         name=setting.get("name", ""),
         params=setting["params"],
         figures={name: Average.of([each[name] for each in figures if name in each]) for name in names},
         reported=setting.get("reported", {}),
         failures=tuple(dict.fromkeys(f"{row.stop_reason}: {row.failure}" for row in rows if row.failure is not None)),
-        test_images=min(images, default=None),
+        images={figure: count for figure, count in images.items() if count},
     )
 
 

@@ -180,7 +180,7 @@ class Objective:
         if definition.prepare is not None:
             prepared = definition.prepare(trial.params, dataset.train, trial.seed)
             dataset = dataclasses.replace(dataset, train=prepared)
-        trial.records = {"precision": precision}
+        trial.records = {"precision": precision, "validation_images": len(dataset.validation.labels)}
         fitted = None
         try:
             fitted = self._fit(claim, trial, dataset, parts=1)

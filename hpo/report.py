@@ -26,6 +26,8 @@ _TITLES = {
 }
 # Shown of every study that has them, reported or not.
 _ALWAYS = ("test_accuracy", "val_accuracy", "value", "parameters", "seconds", "best_epoch", "seconds_to_best")
+# Compared with what was reported, each that was; where none was, the first figure that was.
+_JUDGED = {"test_accuracy", "val_accuracy"}
 _MOST_TRIALS = 10  # of a search
 _SHADES = "▁▂▃▄▅▆▇█"
 _FAR = 2  # standard deviations
@@ -41,7 +43,7 @@ _HEAD = f"""{_TITLE}
 Written by `hpo report --output`, which replaces the sections of the studies it is given. Figures of ours are means over
 the runs ± the standard deviation of one run. A difference is ours less the reported figure, accuracies in percentage
 points; in brackets its size in standard deviations: of the runs, or, where that is larger or there is one run, of
-counting right answers among so many test images. **Bold**: more than two. Test figures are of the weights of the best
+counting right answers among so many images. **Bold**: more than two. Test figures are of the weights of the best
 validation epoch; seconds are of training and validation, by the clock of a machine that may have had other work.
 """
 
@@ -131,12 +133,13 @@ def _columns(rows: Sequence[SettingAverage], varying: Sequence[str]) -> list[_Co
     reported = {name for row in rows for name in row.reported}
     always = set(_ALWAYS) - ({"value"} if "val_accuracy" in measured else set())
     shown = [name for name in dict.fromkeys([*FIGURES, *_ALWAYS]) if name in reported | (measured & always)]
-    compared = next((name for name in shown if name in reported), None)
+    told = [name for name in shown if name in reported]
+    compared = [name for name in told if name in _JUDGED] or told[:1]
     for figure in shown:
         columns.append((_TITLES.get(figure, figure.replace("_", " ")), partial(_ours, figure)))
         if figure in reported:
             columns.append(("reported", partial(_reported, figure)))
-        if figure == compared:
+        if figure in compared:
             columns.append(("difference", partial(_difference, figure)))
     return columns
 

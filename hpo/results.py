@@ -36,6 +36,7 @@ class TrialRecord:
         test_accuracy: of an experiment: of the best weights on the test images, as ``test_loss`` (nats),
             ``test_precision``, ``test_recall`` and ``test_f1`` (each a mean over the classes); ``test_images`` were
             classified in ``test_seconds``.
+        validation_images: on how many the value was measured, where there are images.
         history: for each of Keras's logs a value an epoch.
     """
 
@@ -63,6 +64,7 @@ class TrialRecord:
     test_f1: float | None = None
     test_seconds: float | None = None
     test_images: int | None = None
+    validation_images: int | None = None
     worker: str | None = None
     host: str | None = None
     device: str | None = None
@@ -249,7 +251,7 @@ _CLAIM = {
 }  # fmt: skip
 _SCALARS = {
     "stop_reason": str, "failure": str, "precision": str, "backend": str,
-    **dict.fromkeys(("epochs", "best_epoch", "parameters", "test_images"), int),
+    **dict.fromkeys(("epochs", "best_epoch", "parameters", "test_images", "validation_images"), int),
     **dict.fromkeys(
         ("seconds", "seconds_to_best", "images_per_second", "test_accuracy", "test_loss", "test_precision",
          "test_recall", "test_f1", "test_seconds"),

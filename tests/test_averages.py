@@ -18,7 +18,7 @@ from hpo.run_dir import RunDir
 
 
 def _average(**fields: Any) -> SettingAverage:
-    given = {"name": "", "params": {}, "figures": {}, "reported": {}, "failures": (), "test_images": None, **fields}
+    given = {"name": "", "params": {}, "figures": {}, "reported": {}, "failures": (), "images": {}, **fields}
     return SettingAverage(**given)
 
 
@@ -75,16 +75,19 @@ def test_an_average_of_what_has_none_is_no_number(values: list[float]) -> None:
 def test_a_difference_is_counted_in_deviations(
     ours: Average, theirs: float, images: int | None, deviations: float | None
 ) -> None:
-    """Of one run; those of a test accuracy at least sqrt(p (1 - p) / n): 0.003 for 90 % of 10,000 images."""
-    row = _average(figures={"test_accuracy": ours}, reported={"test_accuracy": theirs}, test_images=images)
-    expected = None if deviations is None else pytest.approx(deviations)
-    assert row.deviation("test_accuracy") == expected
+    """Of one run; those of an accuracy at least sqrt(p (1 - p) / n): 0.003 for 90 % of 10,000 images."""
+    for figure in ("test_accuracy", "val_accuracy"):
+        counted = {} if images is None else {figure: images}
+        row = _average(figures={figure: ours}, reported={figure: theirs}, images=counted)
+        assert row.deviation(figure) == (None if deviations is None else pytest.approx(deviations))
 
 
 def test_other_figures_deviate_as_their_runs_do() -> None:
-    """A loss is no share of the images, and a validation accuracy is of other ones."""
+    """A loss is no share of the images, and an accuracy is not of another one's images."""
     ours = {"val_loss": Average(0.5, 0.1, 3), "val_accuracy": Average(0.95, None, 1), "seconds": Average(9.0, 0.0, 2)}
-    row = _average(figures=ours, reported={"val_loss": 0.3, "val_accuracy": 0.9, "seconds": 3.0}, test_images=10_000)
+    row = _average(
+        figures=ours, reported={"val_loss": 0.3, "val_accuracy": 0.9, "seconds": 3.0}, images={"test_accuracy": 9}
+    )
     assert row.deviation("val_loss") == pytest.approx(2.0)
     assert (row.deviation("val_accuracy"), row.deviation("seconds")) == (None, None)
 
@@ -101,7 +104,9 @@ def test_what_one_side_lacks_cannot_be_compared() -> None:
 def test_each_setting_has_its_means(experiment: Recorded) -> None:
     """Over its own repeats, in the order of the settings; beside what was reported of it."""
     for value in (0.8, 0.1, 0.9, 0.2, 1.0, 0.6):
-        experiment.run(value, test_accuracy=value / 2, test_images=360, seconds=10 * value, parameters=1000)
+        experiment.run(
+            value, test_accuracy=value / 2, test_images=360, validation_images=180, parameters=1000, seconds=10 * value
+        )
     first, second = averages.settings(experiment.study)
     assert (first.params, first.reported) == ({"filters": 8}, {"test_accuracy": 0.9})
     assert (second.params, second.reported) == ({"filters": 16}, {})
@@ -110,7 +115,7 @@ def test_each_setting_has_its_means(experiment: Recorded) -> None:
     assert first.figures["seconds"] == Average(pytest.approx(9.0), pytest.approx(1.0), 3)
     assert first.figures["parameters"] == Average(1000, 0, 3)
     assert second.figures["value"].mean == pytest.approx(0.3)
-    assert (first.test_images, first.failures, first.name) == (360, (), "")
+    assert (first.images, first.failures, first.name) == ({"test_accuracy": 360, "val_accuracy": 180}, (), "")
     assert "test_loss" not in first.figures
 
 
@@ -156,7 +161,7 @@ def test_what_runs_or_was_given_back_has_no_part(experiment: Recorded) -> None:
     first, second = averages.settings(experiment.study)
     assert first.figures["value"] == Average(0.5, None, 1)
     assert (first.failures, second.failures) == ((), ())
-    assert (second.params, second.figures, second.test_images) == ({"filters": 16}, {}, None)
+    assert (second.params, second.figures, second.images) == ({"filters": 16}, {}, {})
 
 
 def test_a_setting_has_its_name(sqlite: BaseStorage, run_dir: RunDir) -> None:
@@ -191,7 +196,7 @@ def test_averages_are_json(experiment: Recorded) -> None:
         "figures": {"value": {"mean": 0.5, "sd": 0.0, "repeats": 2}},
         "reported": {"test_accuracy": 0.9},
         "failures": [],
-        "test_images": None,
+        "images": {},
     }
 
 

@@ -296,7 +296,7 @@ def test_an_experiment_measures_its_trials_on_the_test_images(tmp_path: Path) ->
             name: outcome.records[name] for name in ("test_accuracy", "test_precision", "test_recall", "test_f1")
         }
         assert all(0 <= value <= 1 for value in figures.values())
-        assert outcome.records["test_images"] == 360
+        assert (outcome.records["test_images"], outcome.records["validation_images"]) == (360, 20)
         assert outcome.records["test_loss"] > 0
         assert outcome.records["test_seconds"] > 0
     # Weights that never moved are the same weights.

@@ -75,7 +75,7 @@ def test_a_difference_beyond_two_deviations_is_bold(
 
 
 def test_each_reported_figure_has_ours_on_its_left(sqlite: BaseStorage, run_dir: RunDir) -> None:
-    """The difference is that of the first; parameters, seconds and epochs are told as people read them."""
+    """Without an accuracy the first is compared; parameters, seconds and epochs are told as people read them."""
     reported = {"seconds": 68, "parameters": 93_322, "val_loss": 0.1785, "best_epoch": 7}
     experiment = Recorded(sqlite, run_dir, settings=[Setting({"filters": 8}, reported, "1: the first")], repeats=2)
     for loss in (0.2, 0.3):
@@ -97,6 +97,23 @@ def test_each_reported_figure_has_ours_on_its_left(sqlite: BaseStorage, run_dir:
         ("best epoch", "2.0 ± 0.0"),
         ("reported", "7.0"),
     ]
+
+
+def test_each_reported_accuracy_is_compared(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """A setting of which another figure was reported than of the others is compared by its own."""
+    settings = vary("filters", {8: {"test_accuracy": 0.9}, 16: {"val_accuracy": 0.8, "val_loss": 0.5}})
+    experiment = Recorded(sqlite, run_dir, settings=settings)
+    for _ in range(2):
+        history = {"val_accuracy": [0.82], "val_loss": [0.6]}
+        experiment.run(0.82, best_epoch=1, test_accuracy=0.9, test_images=100, validation_images=1_600, history=history)
+    [[titles, first, second]] = _tables(markdown(experiment.study))
+    assert titles[2:] == [
+        "test accuracy %", "reported", "difference", "val. accuracy %", "reported", "difference", "val. loss",
+        "reported", "best epoch",
+    ]  # fmt: skip
+    assert first[2:] == ["90.00", "90.00", "+0.00 (0.0 sd)", "82.00", "–", "–", "0.6000", "–", "1.0"]
+    # sqrt(0.8 * 0.2 / 1600) is 0.01.
+    assert second[2:] == ["90.00", "–", "–", "82.00", "80.00", "+2.00 (2.0 sd)", "0.6000", "0.5000", "1.0"]
 
 
 def test_only_parameters_that_vary_have_a_column(sqlite: BaseStorage, run_dir: RunDir) -> None:

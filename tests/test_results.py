@@ -101,7 +101,7 @@ def test_a_trial_of_an_experiment_names_its_setting(storage: BaseStorage, run_di
     experiment = _Search(storage, run_dir, space={}, settings=settings, repeats=2, budget=Budget())
     measured: dict[str, Any] = {
         "test_accuracy": 0.9, "test_loss": 0.3, "test_precision": 0.91, "test_recall": 0.89, "test_f1": 0.895,
-        "test_seconds": 0.5, "test_images": 360,
+        "test_seconds": 0.5, "test_images": 360, "validation_images": 180,
     }  # fmt: skip
     for _ in range(3):
         experiment.run("COMPLETE", 0.5, **measured)
