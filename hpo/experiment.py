@@ -109,11 +109,18 @@ def grid(space: Mapping[str, Any], reported: Iterable[tuple[Params, Mapping[str,
 
     Raises:
         SpaceError: a parameter is continuous, or the space cannot be searched.
-        StudyError: a figure is reported for a setting that is not in the grid, or two of them for one.
+        StudyError: a figure is reported for a setting that is not in the grid, or two of them for one; or ``reported``
+            has another form.
     """
     settings = Space(space).grid()
     figures: dict[int, Mapping[str, float]] = {}
-    for params, figure in reported:
+    for pair in reported:
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise StudyError(
+                f"Figures must be reported as pairs, such as ({settings[0]!r}, {{'test_accuracy': 0.9}}), "
+                f"but got {pair!r}."
+            )
+        params, figure = pair
         if params not in settings:
             raise StudyError(
                 f"Figures must be reported for settings of the grid, but {params!r} is none of its {len(settings)}. "
@@ -126,5 +133,14 @@ def grid(space: Mapping[str, Any], reported: Iterable[tuple[Params, Mapping[str,
 
 
 def vary(parameter: str, values: Mapping[Any, Mapping[str, float]]) -> tuple[Setting, ...]:
-    """One setting for each value of one parameter, with what others measured of it; ``{}`` where they did not."""
+    """One setting for each value of one parameter, with what others measured of it; ``{}`` where they did not.
+
+    Raises:
+        StudyError: ``values`` has another form.
+    """
+    if not isinstance(values, Mapping) or not values:
+        raise StudyError(
+            f"The values to vary must be a dictionary, such as vary({parameter!r}, {{8: {{'test_accuracy': 0.9}}, 16: "
+            f"{{}}}}), but got {values!r}."
+        )
     return tuple(Setting({parameter: value}, figures) for value, figures in values.items())

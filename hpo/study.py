@@ -121,6 +121,8 @@ class StudyDefinition:
         one_objective = "A study has one: a pruner cannot rank trials by two. Combine them into one number."
         whole = "a whole number of at least"
         rules: list[tuple[str, bool, str]] = [
+            ("description", isinstance(self.description, str), "a text."),
+            ("remarks", isinstance(self.remarks, str), "a text."),
             ("dataset", self.dataset is None or isinstance(self.dataset, str), "a data set's name or a file's path."),
             ("model", self.model is None or callable(self.model), "a function (params, dataset) -> compiled model."),
             ("objective", self.objective is None or callable(self.objective), "a function (params, trial) -> float."),
@@ -145,6 +147,10 @@ class StudyDefinition:
         for name, holds, rule in rules:
             if not holds:
                 raise StudyError(f"`{name}` must be {rule} It is {getattr(self, name)!r}.")
+        object.__setattr__(self, "base", _plain(self.base))
+        if self.model is not None:
+            for params in (self.base, *(setting.params for setting in self.settings)):
+                self._check_training(params)
         if self.settings:
             self._check_experiment()
         elif self.budget.trials is None:
@@ -155,10 +161,24 @@ class StudyDefinition:
         if not self.settings:
             object.__setattr__(self, "space", space.parameters)
         object.__setattr__(self, "settings", tuple(self.settings))
-        object.__setattr__(self, "base", _plain(self.base))
         object.__setattr__(self, "warm_starts", tuple(_plain(params) for params in self.warm_starts))
         for params in self.warm_starts:
             space.check(params)
+
+    def _check_training(self, params: Params) -> None:
+        """The parameters that are not the model's."""
+        for name in ("epochs", "batch_size", "patience"):
+            value = params.get(name, 1)
+            if not is_whole(value, at_least=1) and (name, value) != ("patience", None):
+                raise StudyError(
+                    f"`{name}` must be a whole number of at least 1, but `base` or a setting has {value!r}."
+                )
+        most = self.budget.max_epochs
+        if params.get("epochs", most) > most and "max_epochs" not in self.overrides:
+            raise StudyError(
+                f"`epochs` must be at most the budget's {most}, but `base` or a setting has {params['epochs']}. "
+                f"Write budget=Budget(max_epochs={params['epochs']})."
+            )
 
     def _check_experiment(self) -> None:
         if self.space:
@@ -168,6 +188,10 @@ class StudyDefinition:
         params = [dict(setting.params) for setting in self.settings]
         if twice := next((one for one in params if params.count(one) > 1), None):
             raise StudyError(f"each setting must be there once, but {twice!r} is there twice. `repeats` runs it again.")
+        most = self.budget.max_epochs
+        params = [{**one, "epochs": min(one["epochs"], most)} if "epochs" in one else one for one in params]
+        if twice := next((one for one in params if params.count(one) > 1), None):
+            raise StudyError(f"each setting must differ, but with at most {most} epochs two are {twice!r}. Allow more.")
         if self.trials > len(self.settings) * self.repeats:
             raise StudyError(
                 f"the experiment has {len(self.settings)} settings with {self.repeats} repeats, so at most "

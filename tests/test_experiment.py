@@ -194,6 +194,13 @@ def test_two_reports_of_one_setting_are_refused() -> None:
         grid({"x": IntDistribution(1, 2)}, twice)
 
 
+def test_figures_of_a_grid_come_in_pairs() -> None:
+    """Of a setting and what was reported of it."""
+    message = "Figures must be reported as pairs, such as ({'x': 1}, {'test_accuracy': 0.9}), but got {'x': 2}."
+    with pytest.raises(StudyError, match=_whole(message)):
+        grid({"x": IntDistribution(1, 2)}, [{"x": 2}])  # type: ignore[list-item]
+
+
 def test_figures_of_a_grid_are_checked() -> None:
     """As those of a setting that is written by itself."""
     message = "A reported test_accuracy must lie between 0 and 1, but got 90. Divide by 100."
@@ -210,6 +217,17 @@ def test_one_parameter_varies() -> None:
         Setting({"dropout": 0.5}, {"test_accuracy": 0.9}),
         Setting({"dropout": 0.0}),
     )
+
+
+@pytest.mark.parametrize("values", [pytest.param([8, 16], id="list"), pytest.param({}, id="nothing")])
+def test_what_varies_is_a_dictionary(values: Any) -> None:
+    """Each value with its figures, or with none."""
+    message = (
+        "The values to vary must be a dictionary, such as vary('filters', {8: {'test_accuracy': 0.9}, 16: {}}), "
+        f"but got {values!r}."
+    )
+    with pytest.raises(StudyError, match=_whole(message)):
+        vary("filters", values)
 
 
 # The values

@@ -66,6 +66,8 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
 @pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
+        pytest.param("description", 3, r"a text\.", id="description-as-number"),
+        pytest.param("remarks", ["a", "b"], r"a text\.", id="remarks-as-list"),
         pytest.param("model", "cnn", r"a function \(params, dataset\) -> compiled model\.", id="model-by-name"),
         pytest.param("dataset", 5, "a data set's name or a file's path.", id="dataset-as-number"),
         pytest.param("budget", 40, r"a Budget, such as Budget\(trials=40\)\.", id="budget-as-number"),
@@ -348,6 +350,27 @@ def test_a_study_with_an_objective_has_no_dataset(run_dir: RunDir) -> None:
             "the experiment has 3 settings with 2 repeats, so at most 6 trials, but its budget is 7.",
             id="more-trials-than-settings",
         ),
+        pytest.param(
+            {"base": {"epochs": "ten"}},
+            "`epochs` must be a whole number of at least 1, but `base` or a setting has 'ten'.",
+            id="epochs-as-text",
+        ),
+        pytest.param(
+            {"settings": [Setting({"batch_size": 0})]},
+            "`batch_size` must be a whole number of at least 1, but `base` or a setting has 0.",
+            id="empty-batches",
+        ),
+        pytest.param(
+            {"settings": [Setting({"patience": None}), Setting({"patience": 2.5})]},
+            "`patience` must be a whole number of at least 1, but `base` or a setting has 2.5.",
+            id="patience-of-half-epochs",
+        ),
+        pytest.param(
+            {"settings": vary("epochs", {10: {}, 60: {}})},
+            "`epochs` must be at most the budget's 50, but `base` or a setting has 60. "
+            "Write budget=Budget(max_epochs=60).",
+            id="more-epochs-than-the-budget",
+        ),
     ],
 )
 def test_an_experiment_that_is_none_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -363,6 +386,22 @@ def test_a_launch_cannot_give_an_experiment_more_trials_than_it_lists() -> None:
     assert experiment.with_overrides(trials=4).trials == 4
     with pytest.raises(StudyError, match=r"^Study 's': the experiment has 3 settings .* but its budget is 9\.$"):
         experiment.with_overrides(trials=9)
+
+
+def test_a_launch_may_shorten_an_experiment_but_not_make_its_settings_the_same() -> None:
+    """A table would show one training as two settings."""
+    experiment = _experiment(base={"epochs": 20})
+    assert experiment.with_overrides(max_epochs=2).trials == 3
+    epochs = _experiment(settings=vary("epochs", {1: {}, 5: {}, 10: {}}))
+    assert epochs.with_overrides(max_epochs=6).trials == 3
+    message = "Study 's': each setting must differ, but with at most 5 epochs two are {'epochs': 5}. Allow more."
+    with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
+        epochs.with_overrides(max_epochs=5)
+
+
+def test_what_an_objective_calls_epochs_is_its_own() -> None:
+    """Only of a model's training hpo knows what they are."""
+    assert _with_objective(base={"epochs": "ten"}).base == {"epochs": "ten"}
 
 
 def test_the_budget_of_an_experiment_is_all_of_its_trials() -> None:
