@@ -3,12 +3,14 @@
 import csv
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from hpo.one_line import one_line
 
+_UNLIMITED = 1_000_000  # characters on a line
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -54,8 +56,9 @@ def print_table(rows: Iterable[dict[str, Any]]) -> None:
     rows = list(rows)
     first = rows[0] if rows else {}
     last = next(reversed(first), None)
-    # A last column of text takes the room there is and is cut there; all others are shown whole.
-    long = last if last is not None and isinstance(first[last], str) else None
+    # A last column of text takes the room there is and is cut there; all others are shown whole, as all are in a file.
+    is_cut = sys.stdout.isatty() or "COLUMNS" in os.environ
+    long = last if is_cut and last is not None and isinstance(first[last], str) else None
     table: Table = Table(box=None, pad_edge=False, header_style="bold", expand=long is not None)
     for name, value in first.items():
         table.add_column(
@@ -66,7 +69,7 @@ def print_table(rows: Iterable[dict[str, Any]]) -> None:
         )
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))  # text: a [ is no markup
-    Console().print(table if rows else "none")
+    Console(width=None if is_cut else _UNLIMITED).print(table if rows else "none")
 
 
 def _cell(value: Any) -> str:

@@ -37,3 +37,16 @@ def test_a_table_does_what_its_texts_do_not(
     row: dict[str, Any] = {"name": "\x1b[31mred\x1b[0m\nnext\x07", "trials": 3, "description": "[b]x[/b]\r\n\x9by"}
     print_table([row])
     assert capsys.readouterr().out.splitlines()[1].rstrip() == "red next       3  [b]x[/b] y"
+
+
+def test_a_table_is_cut_on_a_screen_and_whole_in_a_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever pipes it into grep looks for what a screen has no room for."""
+    row: dict[str, Any] = {"name": "s", "description": 30 * "long "}
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table([row])
+    assert len(capsys.readouterr().out.splitlines()[1]) == 80
+    monkeypatch.delenv("COLUMNS")
+    print_table([row])
+    assert capsys.readouterr().out.splitlines()[1].rstrip() == f"s     {30 * 'long '}".rstrip()
