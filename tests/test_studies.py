@@ -30,11 +30,11 @@ EXPERIMENTS = {
     "fmnist-dropout": 30,
     "fmnist-conditions": 7,
     "fmnist-mlp": 3,
-    "fmnist-pooling": 5,
+    "fmnist-pooling": 6,
     "fmnist-batch-size": 3,
     "fmnist-augmentation": 3,
     "fmnist-activation-optimizer": 35,
-    "fmnist-regularization": 4,
+    "fmnist-regularization": 5,
     "fmnist-fan": 2,
 }
 
