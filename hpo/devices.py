@@ -118,7 +118,8 @@ def machine() -> str:
     if (facts := Path("/proc/cpuinfo")).is_file() and (found := re.search(r"model name\s*: (.*)", facts.read_text())):
         processor = found.group(1)
     memory = psutil.virtual_memory().total / 2**30
-    return f"{processor}, {usable_cores()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
+    cores = "1 core" if usable_cores() == 1 else f"{usable_cores()} cores"
+    return f"{processor}, {cores}, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def usable_cores() -> int:

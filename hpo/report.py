@@ -49,7 +49,7 @@ validation epoch; seconds are of training and validation, by the clock of a mach
 
 
 def document(studies: Sequence[optuna.Study], earlier: str = "") -> str:
-    """Several studies as sections under one head, each in the place that it had in ``earlier``, a document as this.
+    """Several studies as sections under one head, by name, beside those of ``earlier``, a document as this.
 
     Raises:
         UsageError: ``earlier`` is another kind of document, or no trial of a study has ended.
@@ -60,7 +60,7 @@ def document(studies: Sequence[optuna.Study], earlier: str = "") -> str:
         )
     sections = {part.partition("\n")[0]: f"## {part.strip()}\n" for part in earlier.split("\n## ")[1:]}
     sections |= {_escaped(study.study_name): markdown(study) for study in studies}
-    return "\n".join([_HEAD, *sections.values()])
+    return "\n".join([_HEAD, *(sections[name] for name in sorted(sections))])
 
 
 def markdown(study: optuna.Study) -> str:

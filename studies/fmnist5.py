@@ -10,7 +10,7 @@ from dataclasses import replace
 from hpo import Budget, Setting, Stopping, StudyDefinition, vary
 from hpo.models import build_stack, build_transfer
 
-MODEL_4 = (
+LAYERS_4 = (
     "conv32 norm conv32 norm pool drop0.25 conv64 norm drop0.25 conv128 norm pool drop0.4 "
     "flatten dense512 norm drop0.5 dense128 norm drop0.5 softmax"
 )
@@ -64,7 +64,7 @@ architectures = StudyDefinition(
             "model 3",
         ),
         Setting(
-            {"layers": MODEL_4, "padding": "same", "l2": 0.001},
+            {"layers": LAYERS_4, "padding": "same", "l2": 0.001},
             {
                 "parameters": 3_383_589, "accuracy": 0.9674, "val_accuracy": 0.9210, "loss": 0.1309,
                 "val_loss": 0.2542, "test_accuracy": 0.9285, "seconds": 4.53 * 60,
@@ -76,13 +76,13 @@ architectures = StudyDefinition(
     budget=Budget(max_epochs=50),
 )  # fmt: skip
 
-model_4 = {**architectures.base, **architectures.settings[-1].params}
+MODEL_4 = {**architectures.base, **architectures.settings[-1].params}
 
 optimizer = replace(
     architectures,
     name="fmnist5-optimizer",
     description="Report C, model 4 with SGD and with Adam, each at Keras's rate",
-    base={name: value for name, value in model_4.items() if name != "learning_rate"},
+    base={name: value for name, value in MODEL_4.items() if name != "learning_rate"},
     settings=vary("optimizer", {"sgd": {"test_accuracy": 0.9008}, "adam": {"test_accuracy": 0.9285}}),
 )
 
@@ -90,7 +90,7 @@ batch_size = replace(
     architectures,
     name="fmnist5-batch-size",
     description="Report C, model 4 with batches of 16 to 128",
-    base=model_4,
+    base=MODEL_4,
     settings=vary(
         "batch_size",
         {
@@ -106,7 +106,7 @@ learning_rate = replace(
     architectures,
     name="fmnist5-learning-rate",
     description="Report C, model 4 with learning rates of 0.001 to 0.02",
-    base=model_4,
+    base=MODEL_4,
     remarks=f"{architectures.remarks} At a rate of 0.01 it may lie above: from one epoch to the next our validation "
     "accuracies then jump by several points, and ours is tested with the weights of the best of them, the report's "
     "probably with those of its last epoch.",
@@ -125,7 +125,7 @@ epochs = replace(
     architectures,
     name="fmnist5-epochs",
     description="Report C, model 4 with 10 to 70 epochs",
-    base=model_4,
+    base=MODEL_4,
     remarks="Where this was run with fewer images than the report's, as its command says, it lies below for that "
     "reason. The order is the report's: longer is better up to 50 epochs, and 70 bring nothing more.",
     settings=vary(

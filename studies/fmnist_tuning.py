@@ -74,13 +74,13 @@ TRAINED_LONGER = (
     "Looked at: the epochs, which the report does not name. Ours are up to twenty, with early stopping and a learning "
     "rate that is reduced on a plateau, and most reach more. "
 )
-linear = {"activation": "linear", "batch_size": 128, "epochs": 20}
+LINEAR = {"activation": "linear", "batch_size": 128, "epochs": 20}
 
 pooling = replace(
     activation_optimizer,
     name="fmnist-pooling",
     description="Report E: a linear network with max pooling, average pooling and batch normalization",
-    base=linear,
+    base=LINEAR,
     remarks=TRAINED_LONGER
     + "As in the report, max pooling, the only part that is not linear, brings by far the most. Of the deeper networks "
     "it does not say the layers; our first is linear but for its pools, and lies below.",
@@ -110,7 +110,7 @@ batch_size = replace(
     activation_optimizer,
     name="fmnist-batch-size",
     description="Report E: a linear network with batches of 32 to 128",
-    base={**linear, "layers": "conv32 flatten dense100 softmax"},
+    base={**LINEAR, "layers": "conv32 flatten dense100 softmax"},
     remarks=TRAINED_LONGER + "Seconds cannot be compared: other machines, other epochs.",
     settings=vary(
         "batch_size",

@@ -347,20 +347,20 @@ def test_several_studies_are_one_document(sqlite: BaseStorage, run_dir: RunDir) 
     text = document([one, two])
     head, *sections = text.split("\n## ")
     assert head.startswith("# Results\n\nWritten by `hpo report --output`")
-    assert [f"## {section.rstrip()}\n" for section in sections] == [markdown(one), markdown(two)]
-    assert text.endswith(markdown(two))
+    assert [f"## {section.rstrip()}\n" for section in sections] == [markdown(two), markdown(one)]
+    assert text.endswith(markdown(one))
     assert "\n\n\n" not in text
 
 
 def test_a_study_is_replaced_where_it_stands(sqlite: BaseStorage, run_dir: RunDir) -> None:
-    """Others keep their places and what was written of them; a new one comes last."""
-    first = document([_finished(sqlite, run_dir, name, 0.5) for name in ("a", "b", "c")])
+    """Others keep what was written of them; sections come by name."""
+    first = document([_finished(sqlite, run_dir, name, 0.5) for name in ("d", "a", "b")])
     for study in sqlite.get_all_studies():
         sqlite.delete_study(study._study_id)
-    again = [_finished(sqlite, run_dir, name, 0.75) for name in ("d", "b")]
+    again = [_finished(sqlite, run_dir, name, 0.75) for name in ("c", "b")]
     second = document(again, first)
     assert re.findall(r"^## (.*)$", second, flags=re.MULTILINE) == ["a", "b", "c", "d"]
-    assert [rows[1][-1] for rows in _tables(second)] == ["0.5000", "0.7500", "0.5000", "0.7500"]
+    assert [rows[1][-1] for rows in _tables(second)] == ["0.5000", "0.7500", "0.7500", "0.5000"]
     assert document(again, second) == second
 
 
