@@ -41,23 +41,22 @@ class Finding:
         return [line for lines in self.broken.values() for line in lines]
 
 
-def check(run_dir: RunDir, url: str, name: str, *, kills: int | None) -> Finding:
+def check(run_dir: RunDir, url: str, name: str, *, is_kept: bool) -> Finding:
     """Hold a study's storage and its workers' event logs against each other.
 
     Args:
-        kills: how many workers were killed while they might have trained an epoch; each may have it trained again.
-            None for an objective, of which nothing is kept.
+        is_kept: whether each epoch is kept, so that an attempt trains at most one again; an objective's are not.
     """
     storage = open_storage(resolve_url(url, run_dir), write=False)
     study = stored_study.load(storage, name)
     trials = study.get_trials(deepcopy=False)
     budget = study.user_attrs["budget"]
     backend_of(storage).engine.dispose()
-    return find(trials, read_events(run_dir, name), budget=budget, kills=kills)
+    return find(trials, read_events(run_dir, name), budget=budget, is_kept=is_kept)
 
 
-def find(trials: list[FrozenTrial], events: list[Event], *, budget: int, kills: int | None) -> Finding:
-    """What trials, with hpo's records of who claimed them, and events come to; ``kills`` as in ``check``."""
+def find(trials: list[FrozenTrial], events: list[Event], *, budget: int, is_kept: bool) -> Finding:
+    """What trials, with hpo's records of who claimed them, and events come to; ``is_kept`` as in ``check``."""
     finished = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
     repeated = _repeated(events)
     broken = {
@@ -68,14 +67,22 @@ def find(trials: list[FrozenTrial], events: list[Event], *, budget: int, kills: 
         "unfinished": [
             f"trial {trial.number} is still {trial.state.name}" for trial in trials if not trial.state.is_finished()
         ],
+        # No study of the fault tests fails by itself.
+        "failed": [
+            f"trial {trial.number} failed ({trial.user_attrs.get('stop_reason')}): {trial.user_attrs.get('failure')}"
+            for trial in finished
+            if trial.state == TrialState.FAIL
+        ],
         "budget": [],
-        "trained again": [],
+        "trained again": [
+            f"trial {number} trained epochs {epochs} again" for number, epochs in repeated.items() if len(epochs) > 1
+        ]
+        if is_kept
+        else [],
     }
     if len(finished) != budget:
         broken["budget"].append(f"{len(finished)} trials finished, but the budget is {budget}")
-    if kills is not None and repeated > kills:
-        broken["trained again"].append(f"{repeated} epochs were trained twice, but only {kills} workers died")
-    return Finding(broken, budget, len(finished), len(trials), repeated)
+    return Finding(broken, budget, len(finished), len(trials), sum(map(len, repeated.values())))
 
 
 def read_events(run_dir: RunDir, name: str) -> list[Event]:
@@ -157,13 +164,17 @@ def _results(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
     return violations
 
 
-def _repeated(events: list[Event]) -> int:
-    """Epochs trained more than once, over all configurations; one brought back from a checkpoint was not trained."""
+def _repeated(events: list[Event]) -> dict[int, list[int]]:
+    """By trial, the epochs it trained that had been trained before; one brought back from a checkpoint was not."""
     configuration = {event["trial"]: event["configuration"] for event in events if event["event"] == "claim"}
     begun = {event["trial"]: event["epoch"] for event in events if event["event"] == "resume"}
-    trained = Counter(
-        (configuration[event["trial"]], event["epoch"])
-        for event in events
-        if event["event"] == "report" and event["epoch"] > begun.get(event["trial"], 0)
-    )
-    return sum(count - 1 for count in trained.values())
+    trained: set[tuple[int, int]] = set()
+    repeated: dict[int, list[int]] = defaultdict(list)
+    for event in events:
+        if event["event"] != "report" or event["epoch"] <= begun.get(event["trial"], 0):
+            continue
+        epoch = configuration[event["trial"]], event["epoch"]
+        if epoch in trained:
+            repeated[event["trial"]].append(event["epoch"])
+        trained.add(epoch)
+    return repeated

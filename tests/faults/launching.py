@@ -137,7 +137,7 @@ class Faults:
 
     def check(self) -> Finding:
         """The checker's finding; fails with the first violations."""
-        finding = check(self.run_dir, self.url, "faults", kills=self.kills if self._is_kept else None)
+        finding = check(self.run_dir, self.url, "faults", is_kept=self._is_kept)
         assert not finding.violations, (finding.violations[:10], self.log())
         return finding
 

@@ -18,8 +18,8 @@ _TEXT = """# Faults
 
 Written by `pytest -m faults_full -n 0 tests/faults`, whole or in parts: a run replaces the rows of what it tests.
 After each row the checker of `tests/faults/checker.py` found no violation: each attempt claimed once, attempts of one
-configuration never at once, as many trials finished as the budget says, none left running, and each result in the
-storage as a worker reported it.
+configuration never at once, as many trials finished as the budget says, none failed, none left running, no attempt
+that trained more than one epoch again where epochs are kept, and each result in the storage as a worker reported it.
 
 | fault | storage | faults | trials finished | attempts | epochs trained again | run |
 |---|---|---|---|---|---|---|

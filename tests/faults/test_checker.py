@@ -57,9 +57,9 @@ def history(sqlite: BaseStorage, run_dir: RunDir) -> History:
     return History(sqlite, run_dir)
 
 
-def _violations(history: History, run_dir: RunDir, kills: int = 1) -> list[str]:
+def _violations(history: History, run_dir: RunDir) -> list[str]:
     url = str(history.study._storage._backend.engine.url)  # type: ignore[attr-defined]
-    return check(run_dir, url, "s", kills=kills).violations
+    return check(run_dir, url, "s", is_kept=True).violations
 
 
 def test_a_study_in_order_has_no_violation(history: History, run_dir: RunDir) -> None:
@@ -103,9 +103,15 @@ def _too_many(history: History) -> None:
     history.tell(3, 0.4)
 
 
+def _failed(history: History) -> None:
+    history.claim(3, configuration=3, attempt=1)
+    history.end(3, TrialState.FAIL, None, stop_reason="error", failure="OSError: lost")
+
+
 def _two_epochs_again(history: History) -> None:
-    for epoch in (1, 2, 1, 2):
-        history.log.write("report", trial=2, epoch=epoch, value=0.1)
+    history.claim(3, configuration=0, attempt=3)
+    for epoch in (1, 2):
+        history.log.write("report", trial=3, epoch=epoch, value=0.1)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +125,8 @@ def _two_epochs_again(history: History) -> None:
         pytest.param(_result_of_nobody, "trial 3 is stored as ('COMPLETE', 0.7), but", id="result-of-nobody"),
         pytest.param(_running, "trial 3 is still RUNNING", id="left-running"),
         pytest.param(_too_many, "3 trials finished, but the budget is 2", id="over-budget"),
-        pytest.param(_two_epochs_again, "2 epochs were trained twice, but only 1 workers died", id="epochs-repeated"),
+        pytest.param(_failed, "trial 3 failed (error): OSError: lost", id="failed"),
+        pytest.param(_two_epochs_again, "trial 3 trained epochs [1, 2] again", id="epochs-repeated"),
     ],
 )
 def test_each_violation_is_found(

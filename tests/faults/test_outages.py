@@ -126,7 +126,6 @@ def test_the_disk_of_checkpoints_is_full(
     assert faults.running() == 0
     filler.unlink()
     faults.run(workers=1)
-    faults.kills = 1  # the epoch that could not be kept
     finding = faults.check()
     assert "disk" in _logs(faults)
     results.add("full disk of checkpoints", storage_url, 1, finding)

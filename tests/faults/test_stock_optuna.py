@@ -50,7 +50,7 @@ class Stock(Faults):
     def check(self) -> Finding:
         """The checker's finding, violations and all."""
         trials = [as_claimed(trial) for trial in self._trials()]
-        return find(trials, read_events(self.run_dir, "faults"), budget=self._budget, kills=None)
+        return find(trials, read_events(self.run_dir, "faults"), budget=self._budget, is_kept=False)
 
 
 # The full run has the beat, the lease and the time that hpo has; few kills are over before such a lease is.
