@@ -37,8 +37,9 @@ from hpo.study import StudyDefinition
 
 # A configuration that has killed one more worker than this is not tried on another.
 MAX_RETRIES = 3
+TOKEN = "HPO_WORKER_TOKEN"  # in a worker's environment: by it its launcher knows which claims are of that worker
 _HURRIED_BEAT = 1  # seconds, after one that failed
-_LONGEST_LOOK_AWAY = 3 * BEAT
+LOOK_AWAY = 3 * BEAT  # seconds; whoever could not look for longer, as in an outage, does not know what they mean
 
 _logger = logging.getLogger("hpo")
 
@@ -122,7 +123,7 @@ class Watch:
     def lost(self, pulses: Mapping[int, Pulse]) -> list[int]:
         """The ids of those trials whose pulse has stopped."""
         now = time.monotonic()
-        if now > self._looked + _LONGEST_LOOK_AWAY:
+        if now > self._looked + LOOK_AWAY:
             self._seen = {}
         self._looked = now
         seen = {trial_id: self._seen.get(trial_id, (None, now)) for trial_id in pulses}
@@ -139,16 +140,22 @@ class Watch:
 
 
 class Claims:
-    """Claims the trials of one study for one worker."""
+    """Claims the trials of one study for one worker.
 
-    def __init__(self, study: optuna.Study, definition: StudyDefinition, worker: str, device: str) -> None:
+    Args:
+        token: of this process alone: the number in its name may come again, on another machine of the same name at
+            once; None makes one.
+    """
+
+    def __init__(
+        self, study: optuna.Study, definition: StudyDefinition, worker: str, device: str, token: str | None = None
+    ) -> None:
         self._study = study
         self._definition = definition
         self._worker = worker
         self._device = device
         self._watch = Watch()
-        # Of this process: a number of a process may come again, on another machine of the same name at once.
-        self._token = uuid.uuid4().hex
+        self._token = token or uuid.uuid4().hex
 
     def next(self) -> Claim | Wait | None:
         """Claim a trial; ``Wait`` while others run the rest of the budget, None when all of it has ended."""
@@ -266,14 +273,14 @@ def fail_hung(study: optuna.Study, trial_id: int, seconds: float) -> None:
 
 
 def claimed(study: optuna.Study) -> list[tuple[FrozenTrial, str]]:
-    """The trials that run, each with the name of its worker; those of other programs are left out."""
+    """The trials that run, each with its worker's token; those of other programs are left out."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [(trial, trial.user_attrs["claim"]["worker"]) for trial in running if _is_ours(trial)]
+    return [(trial, trial.user_attrs["claim"]["token"]) for trial in running if _is_ours(trial)]
 
 
-def give_back_of_worker(study: optuna.Study, worker: str, reason: str) -> list[int]:
+def give_back_of_worker(study: optuna.Study, token: str, reason: str) -> list[int]:
     """Give back what a worker known to be dead had claimed; the numbers of those trials."""
-    held = [trial for trial, holder in claimed(study) if holder == worker]
+    held = [trial for trial, holder in claimed(study) if holder == token]
     for trial in held:
         give_back(study, trial._trial_id, reason)
     return [trial.number for trial in held]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import optuna
 from sqlalchemy.engine import URL
 
 from hpo import stored_study
-from hpo.claims import Watch, claimed, fail_hung, give_back_lost, give_back_of_worker, worker_name
+from hpo.claims import LOOK_AWAY, TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker
 from hpo.devices import Slot
 from hpo.errors import HpoError, Interrupted, Outage, StorageError, UsageError
 from hpo.failures import stop_at_failures
@@ -95,7 +96,7 @@ def launch(
             raise HpoError(f"The study {definition.name!r} was deleted while it ran.") from error
         except Outage as error:
             if received:  # which it did not wait out
-                raise Interrupted(received[0], str(error)) from None
+                raise Interrupted(received.pop(0), str(error)) from None
             raise
         except UsageError:
             crew.stop(received)
@@ -110,16 +111,18 @@ def launch(
     if not after.workers:
         # What a trial left that was killed while it ended, or hung.
         shutil.rmtree(run_dir.trials(definition.name), ignore_errors=True)
-    if after.finished == after.states.get("FAIL", 0):
-        stop_at_failures(study, earlier, after.finished - before.finished)
-    return Launched(ran=after.finished - before.finished, status=after)
+    ran = after.finished - before.finished
+    if ran and after.finished == after.states.get("FAIL", 0):
+        stop_at_failures(study, earlier, ran)
+    return Launched(ran=ran, status=after)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one worker process of this launch runs, and the log it writes from ``log_start`` on."""
+    """Where one worker process runs, the token of its claims, and the log it writes from ``log_start`` on."""
 
     slot: Slot
+    token: str
     log: Path
     log_start: int
 
@@ -144,6 +147,7 @@ class _Crew:
         self._deaths = 0
         self._results = 0
         self._running: dict[int, float] = {}  # trials that run, by when they were first seen
+        self._looked = 0.0
         self._watch = Watch()
         self._watched = 0.0
 
@@ -168,14 +172,16 @@ class _Crew:
             if process.poll() is None:
                 continue
             del self._places[process]
-            if process.returncode == 0:
-                continue
-            give_back_of_worker(self._study, worker_name(process.pid), "lost_worker")
-            for error in (UsageError, Outage):  # another worker would meet the same
-                if process.returncode == error.exit_code:
-                    raise error(place.last_error())
-            if not self._has_lost_a_trial(worker_name(process.pid)):
-                self._count_death(process.returncode, place)
+            _end_group(process)
+            # One that holds a trial has not ended by itself, whatever code its objective ended it with.
+            if not give_back_of_worker(self._study, place.token, "lost_worker"):
+                if process.returncode == 0:
+                    continue
+                for error in (UsageError, Outage):  # another worker would meet the same
+                    if process.returncode == error.exit_code:
+                        raise error(place.last_error())
+                if not self._has_lost_a_trial(place.token):
+                    self._count_death(process.returncode, place)
             self._start(place.slot, place.log)
         return bool(self._places)
 
@@ -189,10 +195,12 @@ class _Crew:
                 for process in self._places:
                     process.kill()
             time.sleep(0.05)
+        for process in self._places:
+            _end_group(process)
         # KeyError: the study was deleted, and its trials with it. Outage: the next launch finds that they are lost.
         with contextlib.suppress(KeyError, Outage):
-            for process in self._places:
-                give_back_of_worker(self._study, worker_name(process.pid), "interrupted")
+            for place in self._places.values():
+                give_back_of_worker(self._study, place.token, "interrupted")
         self._places.clear()
 
     def _end_hung(self) -> None:
@@ -200,10 +208,14 @@ class _Crew:
         timeout = stored_study.timeout_of(self._study)
         if timeout is None:
             return
+        workers = {place.token: process for process, place in self._places.items()}
+        running = {trial._trial_id: workers.get(token) for trial, token in claimed(self._study)}
         now = time.monotonic()
-        workers = {worker_name(process.pid): process for process in self._places}
-        running = {trial._trial_id: workers.get(worker) for trial, worker in claimed(self._study)}
-        self._running = {trial_id: self._running.get(trial_id, now) for trial_id in running}
+        # An outage is no fault of the trials that wait for its end.
+        away = now - self._looked if now > self._looked + LOOK_AWAY else 0.0
+        self._looked = now
+        seen = {trial_id: begun + away for trial_id, begun in self._running.items()}
+        self._running = {trial_id: seen.get(trial_id, now) for trial_id in running}
         for trial_id, process in running.items():
             # A worker of another launch is that one's to kill; its trial is not waited for if nobody does.
             if now < self._running[trial_id] + timeout + (0 if process else LEASE):
@@ -211,10 +223,11 @@ class _Crew:
             if process:
                 process.kill()
                 process.wait()
+                _end_group(process)
             fail_hung(self._study, trial_id, timeout)
             if process:
-                give_back_of_worker(self._study, worker_name(process.pid), "interrupted")  # one begun just now
                 place = self._places.pop(process)
+                give_back_of_worker(self._study, place.token, "interrupted")  # one begun just now
                 self._start(place.slot, place.log)
 
     def _give_back_lost(self) -> None:
@@ -225,15 +238,19 @@ class _Crew:
         storage = self._study._storage
 
         def give_back() -> None:
-            with study_lock(storage, self._study._study_id):
-                give_back_lost(self._study, self._watch)
+            # Workers look, too, when they claim; whoever holds the lock may have been stopped, and we are to listen.
+            with study_lock(storage, self._study._study_id, wait=False) as held:
+                if held:
+                    give_back_lost(self._study, self._watch)
 
         patience_of(storage)(give_back)
 
     def _start(self, slot: Slot, log: Path) -> None:
+        token = uuid.uuid4().hex
         environment = {
             **os.environ,
             **slot.environment(),
+            TOKEN: token,
             # Not on the command line, where everybody could read its password.
             "HPO_STORAGE": self._url.render_as_string(hide_password=False),
             "HPO_HOME": str(self._run_dir.home),
@@ -250,12 +267,12 @@ class _Crew:
                 # A Ctrl-C in the terminal comes to us alone; we pass it on.
                 start_new_session=True,
             )
-            self._places[process] = _Place(slot, log, stream.tell())
+            self._places[process] = _Place(slot, token, log, stream.tell())
 
-    def _has_lost_a_trial(self, worker: str) -> bool:
+    def _has_lost_a_trial(self, token: str) -> bool:
         """Whether a worker died with a trial, which others may have given back first: its retries are counted."""
         lost = [t for t in self._study.get_trials(deepcopy=False) if t.user_attrs.get("stop_reason") == "lost_worker"]
-        return any(trial.user_attrs.get("claim", {}).get("worker") == worker for trial in lost)
+        return any(trial.user_attrs.get("claim", {}).get("token") == token for trial in lost)
 
     def _count_death(self, returncode: int, place: _Place) -> None:
         states = status(self._study).states
@@ -268,6 +285,12 @@ class _Crew:
                 f"{self._deaths} workers died one after another ({cause}) without a result in between: "
                 f"{place.last_error()} The whole log: {place.log}"
             )
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill what an ended worker started and left: it has led a group of its own."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

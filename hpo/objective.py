@@ -190,7 +190,6 @@ class Objective:
             _logger.warning("Trial %d has too little memory: half of each batch at a time", trial.number)
         if fitted is None:
             gc.collect()  # the first model, which its exception held until here
-            # Half of a batch at a time, two halves a step, is the same training.
             fitted = self._fit(claim, trial, dataset, parts=2)
         model, fit = fitted
         pruned = fit.stop_reason == "pruned"
@@ -226,7 +225,7 @@ class Objective:
         model = build(definition, params, dataset)
         batch_size = _batch_size(params) // parts
         if parts > 1:
-            model.optimizer.gradient_accumulation_steps = parts
+            training.split_batches(model, parts)
             trial.records["physical_batch_size"] = batch_size
         trial.records.update(training.describe(model))
         settings = training.FitSettings(

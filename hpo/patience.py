@@ -36,6 +36,13 @@ class Patience:
         self._say = say
         self.stopped = stopped
         self._given_up = False
+        self._waited = 0.0
+        self._waiting_since: float | None = None
+
+    def waited(self) -> float:
+        """Seconds in which the database did not answer, until now."""
+        since = self._waiting_since
+        return self._waited + (time.monotonic() - since if since is not None else 0.0)
 
     def __call__(self, action: Callable[[], T]) -> T:
         """Do ``action``, which must not mind being done twice, until the database does it.
@@ -60,11 +67,13 @@ class Patience:
                     ) from None
                 if pause == 0.1:
                     _logger.warning("The storage does not answer (%s): waiting", cause)
+                    self._waiting_since = begun
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 if pause > 0.1:
                     _logger.info("The storage answers again after %.1f s", time.monotonic() - begun)
+                    self._waited, self._waiting_since = self.waited(), None
                 return answer
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
@@ -46,8 +46,8 @@ _POSTGRES_CONNECT = {
     "keepalives_count": 3,
 }
 # One time zone for all leases, whatever each machine is set to; and the server, too, notices who has gone:
-# a vanished machine that held a lock would keep it for two hours.
-_POSTGRES_OPTIONS = "-c timezone=UTC -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+# a vanished machine that held a lock would keep it for two hours, and nobody may wait for longer than a lease.
+_POSTGRES_OPTIONS = "-c timezone=UTC -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 
 
 def resolve_url(url: str | None, run_dir: RunDir) -> URL:
@@ -149,23 +149,31 @@ def patience_of(storage: BaseStorage) -> Patience:
 
 
 @contextlib.contextmanager
-def study_lock(storage: BaseStorage, study_id: int) -> Iterator[None]:
+def study_lock(storage: BaseStorage, study_id: int, *, wait: bool = True) -> Iterator[bool]:
     """Hold the one lock of a study, across all processes and machines; the system frees a dead process's.
 
     SQLite: a lock file beside the database, which lives on one machine. PostgreSQL: an advisory lock.
+
+    Args:
+        wait: for whoever holds it; else the block runs all the same, and is told whether it has the lock.
     """
     engine = backend_of(storage).engine
     if engine.dialect.name == "sqlite":
         # Polls: 5 ms keeps eight workers of an instant objective busy, and costs nothing measurable.
-        with FileLock(f"{engine.url.database}.{study_id}.lock", poll_interval=0.005):
-            yield
+        lock = FileLock(f"{engine.url.database}.{study_id}.lock", timeout=-1 if wait else 0, poll_interval=0.005)
+        with contextlib.suppress(Timeout):
+            lock.acquire()
+        try:
+            yield lock.is_locked
+        finally:
+            lock.release()
     else:
+        lock_of = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
         with engine.begin() as connection:
-            connection.execute(
-                sqlalchemy.text("SELECT pg_advisory_xact_lock(:space, :study)"),
-                {"space": _LOCK_SPACE, "study": study_id},
+            answer = connection.execute(
+                sqlalchemy.text(f"SELECT {lock_of}(:space, :study)"), {"space": _LOCK_SPACE, "study": study_id}
             )
-            yield
+            yield wait or bool(answer.scalar())
 
 
 def finish_trial(

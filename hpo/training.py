@@ -79,6 +79,19 @@ def start_fresh(seed: int, precision: str) -> None:
     keras.config.set_dtype_policy(precision)
 
 
+def split_batches(model: keras.Model, parts: int) -> None:
+    """Let each step of the optimizer be one of ``parts`` batches, with the mean of their gradients: in less memory.
+
+    It is the same training as with one batch that large, but for what layers do by batches, such as normalization.
+
+    Raises:
+        OutOfMemory: it cannot be, because the optimizer's schedule would count the parts as steps.
+    """
+    if _has_schedule(model):
+        raise OutOfMemory("there is too little memory, and with its learning-rate schedule no batch can be halved")
+    _optimizer(model).gradient_accumulation_steps = parts
+
+
 def fit(
     model: keras.Model,
     dataset: Dataset,
@@ -215,9 +228,14 @@ def _build_optimizer(model: keras.Model) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
+def _optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """The model's optimizer itself, which mixed_float16 wraps into one that scales the loss."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
 def _has_schedule(model: keras.Model) -> bool:
     """Whether the optimizer follows a schedule of its own, which nobody else may set."""
-    return isinstance(model.optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    return isinstance(_optimizer(model)._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
 
 
 def as_failure(error: Exception, *, trained: bool) -> TrialFailure | None:

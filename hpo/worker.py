@@ -1,6 +1,7 @@
 """The loop of one worker process: claim a trial, keep it alive, run it, tell the result, repeat."""
 
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
@@ -18,13 +19,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import stored_study
-from hpo.claims import Claim, Claims, Lease, Wait, fail_hung, give_back, worker_name
+from hpo.claims import TOKEN, Claim, Claims, Lease, Wait, fail_hung, give_back, worker_name
 from hpo.devices import Slot, import_backend
 from hpo.errors import Interrupted, Outage, TrialInterrupted
 from hpo.events import EventLog
 from hpo.objective import Objective, Outcome
 from hpo.run_dir import RunDir
-from hpo.storage import finish_trial, patience_of
+from hpo.storage import LEASE, finish_trial, patience_of
 from hpo.study import StudyDefinition
 
 # TensorFlow keeps some of each trial (tests/benchmarks/RESULTS.md): after many, a fresh process is cheaper.
@@ -69,7 +70,7 @@ class Worker:
         self._held: Claim | None = None
         self._slot = slot
         self._name = worker_name()
-        self._claims = Claims(study, definition, self._name, slot.device)
+        self._claims = Claims(study, definition, self._name, slot.device, os.environ.get(TOKEN))
         self._stop_signal = 0
         self._events = EventLog(run_dir.events(definition.name) / f"{self._name}.jsonl")
         patience_of(study._storage).stopped = self._is_stopped
@@ -152,15 +153,27 @@ class Worker:
         if timeout is None:
             yield
             return
-        timer = _after(timeout, self._end_hung, claim, timeout)
+        patience, ended = patience_of(self._study._storage), threading.Event()
+
+        def watch() -> None:
+            left, waited = timeout, patience.waited()
+            while left > 0:
+                # Where no thread of Python runs, nothing else ends the process; then the lease gives the trial back.
+                faulthandler.dump_traceback_later(left + LEASE, exit=True)
+                if ended.wait(left):
+                    return
+                left = patience.waited() - waited  # an outage is no fault of the trial's
+                waited += left
+            fail_hung(self._study, claim.trial._trial_id, timeout)
+            _end_children()
+            _recycle(f"trial {claim.number} ran longer than {timeout:g} seconds")
+
+        threading.Thread(target=watch, name="limit", daemon=True).start()
         try:
             yield
         finally:
-            timer.cancel()
-
-    def _end_hung(self, claim: Claim, timeout: float) -> None:
-        fail_hung(self._study, claim.trial._trial_id, timeout)
-        _recycle(f"trial {claim.number} ran longer than {timeout:g} seconds")
+            ended.set()
+            faulthandler.cancel_dump_traceback_later()
 
     def _give_back(self, claim: Claim) -> None:
         give_back(self._study, claim.trial._trial_id, "interrupted")
@@ -187,14 +200,18 @@ class Worker:
         )
 
     def _on_signal(self, signum: int, _frame: object) -> None:
-        if self._stop_signal:
-            # Asked twice: end now. The launcher, or the lease, gives the trial back.
+        if not self._stop_signal:
+            self._stop_signal = signum
+            _after(_STOP_SECONDS, self._abandon)
+        elif not self._is_watched:  # a launcher that is asked twice kills; one signal may come from it and the system
+            # The lease gives the trial back.
+            _end_children()
             os._exit(128 + signum)
-        self._stop_signal = signum
-        _after(_STOP_SECONDS, self._abandon)
 
     def _abandon(self) -> None:
         """Give back the trial, which has not noticed that it is to end, and end without it."""
+        _end_children()
+        _after(1, os._exit, 128 + self._stop_signal)  # where the storage does not answer, either
         try:
             if self._held is not None:
                 self._give_back(self._held)
@@ -211,9 +228,17 @@ def stop_with_launcher() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         # Python sees a signal when the main thread comes back from where it is, which may hang.
         time.sleep(_STOP_SECONDS + 1)
+        _end_children()
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait, name="launcher", daemon=True).start()
+
+
+def _end_children() -> None:
+    """Kill what a trial has started that does not come to its end."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def _after(seconds: float, action: Callable[..., None], *arguments: Any) -> threading.Timer:

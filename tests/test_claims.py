@@ -81,6 +81,12 @@ def _take(claims: Claims) -> Claim:
     return claim
 
 
+def _token(claim: Claim) -> str:
+    """Of the worker that holds it."""
+    token: str = claim.trial.user_attrs["claim"]["token"]
+    return token
+
+
 def _finish(claim: Claim, value: float = 1.0) -> None:
     finish_trial(claim.trial.storage, claim.trial._trial_id, TrialState.COMPLETE, value, {"stop_reason": "completed"})
 
@@ -118,11 +124,11 @@ def test_a_failed_trial_counts_and_one_given_back_does_not(storage: BaseStorage,
 
 def test_a_lost_configuration_runs_again_with_its_parameters_and_seed(storage: BaseStorage, run_dir: RunDir) -> None:
     """What a dead worker held goes on as a new attempt, once."""
-    claims = _claims(storage, run_dir, worker="host-7")
+    claims = _claims(storage, run_dir)
     lost = _take(claims)
     params = {"x": lost.trial.suggest_float("x", 0, 1), "kind": lost.trial.suggest_categorical("kind", ["a", "b"])}
-    assert give_back_of_worker(claims._study, "host-8", "lost_worker") == []
-    assert give_back_of_worker(claims._study, "host-7", "lost_worker") == [0]
+    assert give_back_of_worker(claims._study, "another", "lost_worker") == []
+    assert give_back_of_worker(claims._study, _token(lost), "lost_worker") == [0]
     again = _take(claims)
     assert (again.number, again.attempt, again.seed) == (1, 2, lost.seed)
     assert again.trial.suggest_float("x", 0, 1) == params["x"]
@@ -134,8 +140,9 @@ def test_a_configuration_that_kills_its_workers_counts_as_failed(storage: BaseSt
     """It is not tried for ever."""
     claims = _claims(storage, run_dir, budget=Budget(trials=1))
     for attempt in range(1, MAX_RETRIES + 2):
-        assert _take(claims).attempt == attempt
-        give_back_of_worker(claims._study, "host-1", "lost_worker")
+        claim = _take(claims)
+        assert claim.attempt == attempt
+        give_back_of_worker(claims._study, _token(claim), "lost_worker")
     assert claims.next() is None
     assert claims._study.trials[-1].user_attrs["failure"] == "4 workers died while they ran this configuration"
 
@@ -386,7 +393,7 @@ def test_an_experiment_goes_on_where_it_was_left(storage: BaseStorage, run_dir: 
     finished, lost, interrupted = (_take(claims) for _ in range(3))
     _finish(finished)
     give_back(claims._study, interrupted.trial._trial_id, "interrupted")
-    assert give_back_of_worker(claims._study, "host-1", "lost_worker") == [lost.number]
+    assert give_back_of_worker(claims._study, _token(lost), "lost_worker") == [lost.number]
     later = _experiment(storage, run_dir, "host-2")
     again = [_take(later) for _ in range(5)]
     assert [(claim.origin, claim.attempt) for claim in again] == [
@@ -407,7 +414,7 @@ def test_a_setting_that_kills_its_workers_counts_as_failed(storage: BaseStorage,
     for attempt in range(1, MAX_RETRIES + 2):
         claim = _take(claims)
         assert (claim.origin, claim.attempt) == ({"setting": 0, "repeat": 0}, attempt)
-        give_back_of_worker(claims._study, "host-1", "lost_worker")
+        give_back_of_worker(claims._study, _token(claim), "lost_worker")
     last = _take(claims)
     assert last.origin == {"setting": 1, "repeat": 0}
     _finish(last)

@@ -11,7 +11,7 @@ from hpo.callbacks import Record
 from hpo.checkpoint import Checkpoints
 from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialInterrupted
-from hpo.training import FitSettings, describe, fit, refit, start_fresh
+from hpo.training import FitSettings, describe, fit, refit, split_batches, start_fresh
 
 
 @pytest.fixture(scope="module")
@@ -292,14 +292,41 @@ def test_an_interrupted_fit_keeps_the_epoch_it_is_in(dataset: Dataset, tmp_path:
     """Asked to stop within the second epoch, it ends with it; the next attempt begins with the third."""
     checkpoints = Checkpoints(tmp_path, attempt=1)
     epochs: list[int] = []
+    asked = iter(range(1, 1000))
     with pytest.raises(TrialInterrupted):
         fit(
             _model(), dataset, _settings(epochs=50), record=lambda _, epoch: bool(epochs.append(epoch)),
-            interrupted=lambda: epochs == [1], checkpoints=checkpoints,
+            # Asked after each of an epoch's four batches and after the epoch: the second batch of the second.
+            interrupted=lambda: next(asked) >= 7, checkpoints=checkpoints,
         )  # fmt: skip
     found = checkpoints.latest()
     assert found is not None
-    assert (found.epoch, epochs) == (1, [1])
+    assert (found.epoch, epochs) == (2, [1, 2])
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_halves_of_batches_train_as_the_batches_do(precision: str, dataset: Dataset) -> None:
+    """To the same weights, but for rounding; also where the precision wraps the optimizer."""
+    weights = []
+    for parts in (1, 2):
+        start_fresh(0, precision)
+        model = _model()
+        split_batches(model, parts)
+        train = dataset.train
+        model.fit(train.images, train.labels, batch_size=32 // parts, shuffle=False, epochs=4, verbose=0)
+        weights.append(model.get_weights())
+    for whole, halved in zip(*weights, strict=True):
+        assert halved == pytest.approx(whole, abs=1e-5 if precision == "float32" else 2e-3)
+    start_fresh(0, precision)
+    assert not np.allclose(_model().get_weights()[0], weights[0][0], atol=0.008)
+
+
+def test_halves_do_not_follow_a_schedule(dataset: Dataset) -> None:
+    """It would count them as steps: nothing trains rather than something else."""
+    model = _model()
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)), loss="mse")
+    with pytest.raises(OutOfMemory, match="with its learning-rate schedule no batch can be halved"):
+        split_batches(model, 2)
 
 
 def test_a_checkpoint_of_another_model_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
