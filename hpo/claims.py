@@ -39,7 +39,7 @@ from hpo.study import StudyDefinition
 MAX_RETRIES = 3
 TOKEN = "HPO_WORKER_TOKEN"  # in a worker's environment: by it its launcher knows which claims are of that worker
 _HURRIED_BEAT = 1  # seconds, after one that failed
-LOOK_AWAY = 3 * BEAT  # seconds; whoever could not look for longer, as in an outage, does not know what they mean
+_LONGEST_LOOK_AWAY = 3 * BEAT
 
 _logger = logging.getLogger("hpo")
 
@@ -123,7 +123,7 @@ class Watch:
     def lost(self, pulses: Mapping[int, Pulse]) -> list[int]:
         """The ids of those trials whose pulse has stopped."""
         now = time.monotonic()
-        if now > self._looked + LOOK_AWAY:
+        if now > self._looked + _LONGEST_LOOK_AWAY:
             self._seen = {}
         self._looked = now
         seen = {trial_id: self._seen.get(trial_id, (None, now)) for trial_id in pulses}

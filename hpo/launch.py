@@ -16,7 +16,7 @@ import optuna
 from sqlalchemy.engine import URL
 
 from hpo import stored_study
-from hpo.claims import LOOK_AWAY, TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker
+from hpo.claims import TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker
 from hpo.devices import Slot
 from hpo.errors import HpoError, Interrupted, Outage, StorageError, UsageError
 from hpo.failures import stop_at_failures
@@ -147,7 +147,7 @@ class _Crew:
         self._deaths = 0
         self._results = 0
         self._running: dict[int, float] = {}  # trials that run, by when they were first seen
-        self._looked = 0.0
+        self._waited = 0.0  # for the storage, until trials were last looked at
         self._watch = Watch()
         self._watched = 0.0
 
@@ -212,10 +212,10 @@ class _Crew:
         running = {trial._trial_id: workers.get(token) for trial, token in claimed(self._study)}
         now = time.monotonic()
         # An outage is no fault of the trials that wait for its end.
-        away = now - self._looked if now > self._looked + LOOK_AWAY else 0.0
-        self._looked = now
-        seen = {trial_id: begun + away for trial_id, begun in self._running.items()}
+        waited = patience_of(self._study._storage).waited()
+        seen = {trial_id: begun + waited - self._waited for trial_id, begun in self._running.items()}
         self._running = {trial_id: seen.get(trial_id, now) for trial_id in running}
+        self._waited = waited
         for trial_id, process in running.items():
             # A worker of another launch is that one's to kill; its trial is not waited for if nobody does.
             if now < self._running[trial_id] + timeout + (0 if process else LEASE):

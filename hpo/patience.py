@@ -19,6 +19,7 @@ from hpo.errors import Outage
 OUTAGE_SECONDS = 600  # that a restart, or a cut of five minutes, does not exceed
 _FULL_SECONDS = 60  # a full disk is not emptied by waiting
 _LONGEST_PAUSE = 5.0
+_SLOW_SECONDS = 1  # which nothing takes that is asked of a database that is there
 
 T = TypeVar("T")
 _logger = logging.getLogger("hpo")
@@ -37,12 +38,13 @@ class Patience:
         self.stopped = stopped
         self._given_up = False
         self._waited = 0.0
-        self._waiting_since: float | None = None
+        self._since: float | None = None
 
     def waited(self) -> float:
-        """Seconds in which the database did not answer, until now."""
-        since = self._waiting_since
-        return self._waited + (time.monotonic() - since if since is not None else 0.0)
+        """Seconds that actions have taken which took longer than one second, the one that is being done included."""
+        since = self._since
+        current = 0.0 if since is None else time.monotonic() - since
+        return self._waited + (current if current > _SLOW_SECONDS else 0.0)
 
     def __call__(self, action: Callable[[], T]) -> T:
         """Do ``action``, which must not mind being done twice, until the database does it.
@@ -50,6 +52,15 @@ class Patience:
         Raises:
             Outage: it has not for ten minutes; for one where its disk is full. From then on at once.
         """
+        if self._since is not None:  # a part of another
+            return self._done(action)
+        self._since = time.monotonic()
+        try:
+            return self._done(action)
+        finally:
+            self._waited, self._since = self.waited(), None
+
+    def _done(self, action: Callable[[], T]) -> T:
         begun, pause = time.monotonic(), 0.1
         while True:
             try:
@@ -67,13 +78,11 @@ class Patience:
                     ) from None
                 if pause == 0.1:
                     _logger.warning("The storage does not answer (%s): waiting", cause)
-                    self._waiting_since = begun
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 if pause > 0.1:
                     _logger.info("The storage answers again after %.1f s", time.monotonic() - begun)
-                    self._waited, self._waiting_since = self.waited(), None
                 return answer
 
 

@@ -17,7 +17,7 @@ from command import Hpo
 from hpo import stored_study
 from hpo.errors import StorageError, StudyError
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage, resolve_url, study_lock
 
 SLOW = """
 import os, time
@@ -66,7 +66,7 @@ from optuna.distributions import FloatDistribution
 from hpo import Budget, StudyDefinition
 
 def score(params, trial):
-    os._exit(41)
+    os._exit((41, 0, 2, 75)[trial.number % 4])
 
 study = StudyDefinition(name="dying", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
 """
@@ -84,13 +84,17 @@ study = StudyDefinition(name="stillborn", objective=print, space={"x": FloatDist
                         budget=Budget(trials=50))
 """
 
+SHORT_OF_TIME = "from hpo import launch, worker\nlaunch.BEAT = worker._STOP_SECONDS = 1\n"
+
 HUNG = """
-import signal, time
+import signal, subprocess, time
+from pathlib import Path
 from optuna.distributions import FloatDistribution
 from hpo import Budget, StudyDefinition
 
 def score(params, trial):
     if trial.number == 1:
+        Path("child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         time.sleep(600)
     return params["x"]
@@ -116,6 +120,10 @@ def _is_alive(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and _is_alive(psutil.Process(pid))
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -263,7 +271,11 @@ def test_a_full_disk_ends_the_launch_at_once(hpo: Hpo, write_study: Callable[...
 def test_configurations_that_kill_their_workers_fail(
     hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Each after as many retries as it may have, and then as trials that fail one after another do."""
+    """Each after as many retries as it may have, and then as trials that fail one after another do.
+
+    Whatever their code: also one that says, of a worker without a trial, that it has done its work or that no other
+    worker could.
+    """
     write_study(DYING, "dying.py")
     answer = hpo("launch", "--study", "dying", "--workers", "1", "--max-retries", "1", "--max-failures", "2", code=3)
     assert "The last 2 trials of 'dying' failed (lost_worker)" in answer.stderr
@@ -276,7 +288,7 @@ def test_configurations_that_kill_their_workers_fail(
 def test_a_hung_trial_is_killed_and_its_worker_replaced(
     hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """From outside: a process that does not listen to anything either; the other trials run."""
+    """From outside, with what it has started: a process that does not listen to anything either; the others run."""
     write_study(HUNG, "hung.py")
     answer = hpo("launch", "--study", "hung", "--workers", "1", "--trial-timeout", "2")
     assert "3 of 3 done." in answer.stdout
@@ -285,6 +297,25 @@ def test_a_hung_trial_is_killed_and_its_worker_replaced(
     assert trials[1].user_attrs["stop_reason"] == "timeout"
     assert "ran longer than 2 seconds" in trials[1].user_attrs["failure"]
     assert not (tmp_path / "runs" / "hung" / "trials").exists()
+    assert not _runs(int((tmp_path / "child").read_text()))
+
+
+def test_a_launch_listens_while_somebody_holds_the_study(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Such as a worker of another launch that was stopped amid a claim."""
+    write_study(SHORT_OF_TIME + SLOW, "slow.py")
+    launcher = _start(tmp_path, "--study", "slow", "--workers", "1")
+    _wait_for(lambda: _running(tmp_path, "slow") == 1)
+    database = RunDir(tmp_path / "runs").database
+    storage = open_storage(resolve_url(f"sqlite:///{database}", RunDir(tmp_path / "runs")), write=True)
+    with study_lock(storage, stored_study.load(storage, "slow")._study_id):
+        time.sleep(3)  # the worker asks for a trial, and the launcher looks for lost ones
+        launcher.send_signal(signal.SIGINT)
+        launcher.communicate(timeout=30)
+    assert launcher.returncode == 130
+    assert _running(tmp_path, "slow") == 0
+    backend_of(storage).engine.dispose()
 
 
 def test_a_metric_that_the_model_lacks_fails_the_launch_and_leaves_nothing(

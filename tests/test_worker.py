@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+import psutil
 from command import INSTANT, Hpo
 
 from hpo import catalog, stored_study
@@ -30,12 +31,14 @@ study = StudyDefinition(name="deaf", objective=score, space={"x": FloatDistribut
 PATIENT = "from hpo import worker\nworker._STOP_SECONDS = 1\n"  # 9 otherwise
 
 HUNG = """
-import time
+import subprocess, time
+from pathlib import Path
 from optuna.distributions import FloatDistribution
 from hpo import Budget, StudyDefinition
 
 def score(params, trial):
     if trial.number == 1:
+        Path("child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
         time.sleep(60)
     return trial.number
 
@@ -136,13 +139,17 @@ def test_a_trial_that_does_not_notice_a_signal_is_given_back_all_the_same(
     backend_of(study._storage).engine.dispose()
 
 
-def test_a_hung_trial_ends_without_a_launcher(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
-    """The worker fails it and starts afresh; the other trials run."""
+def test_a_hung_trial_ends_without_a_launcher(
+    hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir, tmp_path: Path
+) -> None:
+    """The worker fails it, with what it has started, and starts afresh; the other trials run."""
     study = _record(write_study(HUNG, "hung.py"), run_dir)
     answer = hpo("worker", "--study", "hung")
     assert "Starting afresh: trial 1 ran longer than 2 seconds" in answer.stderr
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[1].user_attrs["stop_reason"] == "timeout"
+    child = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
     backend_of(study._storage).engine.dispose()
 
 

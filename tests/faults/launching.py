@@ -71,13 +71,13 @@ class Faults:
         self._is_kept = text == TRAINED  # epoch by epoch
         (folder / "faults_study.py").write_text(text.format(**{"preparation": "", "pause": 0.01, **values}))
 
-    def launch(self, workers: int) -> "subprocess.Popen[bytes]":
+    def launch(self, workers: int, *options: str) -> "subprocess.Popen[bytes]":
         """Start ``hpo launch`` and return at once."""
         with (self.folder / "launch.log").open("ab") as log:
             launcher = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "hpo", "launch", "--study", "faults_study.py", "--gpus", "none"),
-                    *("--workers", str(workers), "--max-failures", "100000"),
+                    *("--workers", str(workers), "--max-failures", "100000", *options),
                 ],
                 cwd=self.folder,
                 env={

@@ -13,6 +13,7 @@ from faults.launching import HURRIED, TRAINED, Begin, Faults, interrupt, kill_at
 from faults.results import COMPARED, Results
 
 from hpo.claims import worker_name
+from hpo.run_dir import RunDir
 
 FULL = pytest.mark.faults_full
 ARMED = "from faults import deaths\ndeaths.arm({folder!r}, probability={probability}, most={most})"
@@ -96,6 +97,23 @@ def test_launches_are_interrupted(
         assert faults.running() == 0
     faults.run(workers=2, seconds=3600)
     results.add(f"{signum.name} of launches", storage_url, times, faults.check())
+
+
+def test_a_machine_that_is_shut_down_loses_no_epoch(tmp_path: Path, run_dir: RunDir, begin: Begin) -> None:
+    """It sends SIGTERM to all processes, and workers get another from their launcher: each keeps its epoch."""
+    faults = begin(tmp_path, f"sqlite:///{run_dir.database}", TRAINED, trials=2)
+    launcher = faults.launch(workers=2)
+    wait_for(lambda: faults.count("report") > 1)
+    workers = workers_of(launcher)
+    running = faults.running()
+    for process in (*workers, launcher):
+        process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert launcher.wait(60) == 128 + signal.SIGTERM, faults.log()
+    assert time.monotonic() < began + 11
+    assert faults.count("give_back") == running > 0
+    faults.run(workers=2)
+    assert faults.check().repeated == 0
 
 
 @pytest.mark.parametrize("hurried", [pytest.param(HURRIED, id="hurried"), pytest.param("", id="real", marks=FULL)])

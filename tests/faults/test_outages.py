@@ -64,6 +64,22 @@ def test_the_network_is_cut(
     results.add("network cuts" if after is None else "network cuts on COMMIT", empty_postgres, 1, finding)
 
 
+def test_an_outage_is_not_counted_as_a_trial_s_time(
+    postgres_server: Postgres, empty_postgres: str, tmp_path: Path, begin: Begin
+) -> None:
+    """A trial of five seconds that may take eight, with six in between in which nothing answers, is no hung one."""
+    with Proxy(Path(empty_postgres.partition("host=")[2])) as proxy:
+        url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
+        faults = begin(tmp_path, url, trials=1, pause=0.5)
+        launcher = faults.launch(1, "--trial-timeout", "8")
+        wait_for(lambda: faults.count("report") > 1)
+        proxy.cut()
+        time.sleep(6)
+        proxy.mend()
+        assert launcher.wait(120) == 0, faults.log()
+        assert faults.check().attempts == 1
+
+
 def test_the_clock_jumps(storage_url: str, tmp_path: Path, begin: Begin, results: Results) -> None:
     """By an hour either way: the beats of all trials look as old or as new; none is taken for lost."""
     faults = begin(tmp_path, storage_url, trials=6, pause=0.4)
