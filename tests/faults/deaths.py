@@ -11,13 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Between making the trial and its first beat; around the report of an epoch; between writing a checkpoint and giving
-# it its name; before and after the transaction of a result.
-INSTANTS = ("claimed", "before-report", "after-report", "checkpoint", "before-tell", "after-tell")
+# When a trial is made, before its worker has it; around the report of an epoch; between writing a checkpoint and
+# giving it its name; before and after the transaction of a result.
+INSTANTS = frozenset({"claimed", "before-report", "after-report", "checkpoint", "before-tell", "after-tell"})
+_EACH_EPOCH = frozenset({"before-report", "after-report", "checkpoint"})
 
 
 def arm(folder: str, probability: float, most: int, seed: int = 0) -> None:
-    """Die at each instant with this probability, until ``most`` processes have; each death leaves a line in a file."""
+    """Die at each instant with this probability, until ``most`` processes have; each death leaves a line in a file.
+
+    At those that come with each epoch with a fifth of it, so that attempts reach the others.
+    """
     if "worker" not in sys.argv:
         return  # the launcher reads the study, too
     import optuna
@@ -28,7 +32,8 @@ def arm(folder: str, probability: float, most: int, seed: int = 0) -> None:
     log = Path(folder) / "deaths"
 
     def die(instant: str) -> None:
-        if rng.random() >= probability or (log.exists() and len(log.read_text().splitlines()) >= most):
+        likely = probability / 5 if instant in _EACH_EPOCH else probability
+        if rng.random() >= likely or (log.exists() and len(log.read_text().splitlines()) >= most):
             return
         with log.open("a") as stream:
             stream.write(instant + "\n")

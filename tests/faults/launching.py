@@ -130,10 +130,10 @@ class Faults:
         finally:
             backend_of(storage).engine.dispose()
 
-    def deaths(self) -> int:
-        """How many workers have killed themselves where ``deaths.arm`` let them."""
+    def deaths(self) -> list[str]:
+        """The instant of each worker that has killed itself where ``deaths.arm`` let it."""
         log = self.folder / "deaths"
-        return len(log.read_text().splitlines()) if log.exists() else 0
+        return log.read_text().splitlines() if log.exists() else []
 
     def check(self) -> Finding:
         """The checker's finding; fails with the first violations."""

@@ -24,6 +24,7 @@ class Proxy:
         self._passing = threading.Event()
         self._passing.set()
         self._ended = False
+        self._closing = False
         self._last: bytes | None = None
         self._open: list[socket.socket] = [self._listener]
         self.port: int = self._listener.getsockname()[1]
@@ -42,11 +43,20 @@ class Proxy:
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
-    def cut(self, after: bytes | None = None) -> None:
-        """Let nothing pass from now on; or from the moment on when a client has sent ``after``, which still passes."""
+    def cut(self, after: bytes | None = None, *, close: bool = False) -> None:
+        """Let nothing pass from now on; or from the moment on when a client has sent ``after``, which still passes.
+
+        Args:
+            close: all connections at once, and new ones as they come, until it is mended.
+        """
+        self._closing = close
         if after is None:
             self._passing.clear()
         self._last = after
+        if close:
+            for connection in self._open[1:]:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     @property
     def is_cut(self) -> bool:
@@ -54,6 +64,7 @@ class Proxy:
 
     def mend(self) -> None:
         """Let all pass again, what had been sent in between, too."""
+        self._closing = False
         self._passing.set()
 
     def _accept(self) -> None:
@@ -62,6 +73,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._closing:
+                client.close()
+                continue
             server = socket.socket(socket.AF_UNIX)
             server.connect(self._target)
             self._open += [client, server]
@@ -74,7 +88,9 @@ class Proxy:
                 selector.register(end, selectors.EVENT_READ)
             while True:
                 for key, _events in selector.select():
-                    self._passing.wait()
+                    while not self._passing.wait(0.1):
+                        if self._closing:
+                            return
                     end = key.fileobj
                     assert isinstance(end, socket.socket)
                     if not (data := end.recv(65536)):

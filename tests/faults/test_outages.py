@@ -36,23 +36,27 @@ def test_the_database_restarts(
     results.add("PostgreSQL restarts", empty_postgres, restarts, finding)
 
 
-@pytest.mark.parametrize("after", [pytest.param(None, id="anywhere"), pytest.param(b"COMMIT", id="on-commit")])
+@pytest.mark.parametrize("how", ["silent", "on COMMIT", "closed"])
 @pytest.mark.parametrize("seconds", [3, *(pytest.param(seconds, marks=FULL) for seconds in (5, 30, 120))])
 def test_the_network_is_cut(
     seconds: int,
-    after: bytes | None,
+    how: str,
     postgres_server: Postgres,
     empty_postgres: str,
     tmp_path: Path,
     begin: Begin,
     results: Results,
 ) -> None:
-    """For the launcher and its workers: they wait, and go on when it is back, with what was written written once."""
+    """For the launcher and its workers: they wait, and go on when it is back, with what was written written once.
+
+    Nothing passes any more; or from the moment on when a COMMIT has passed; or all connections are closed and new ones,
+    too, as when the server is gone.
+    """
     with Proxy(Path(empty_postgres.partition("host=")[2])) as proxy:
         faults = begin(tmp_path, f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", trials=16, pause=0.05)
         launcher = faults.launch(workers=2)
         wait_for(lambda: faults.count("told") > 2)
-        proxy.cut(after)
+        proxy.cut(after=b"COMMIT" if how == "on COMMIT" else None, close=how == "closed")
         wait_for(lambda: proxy.is_cut)
         time.sleep(seconds)
         told = faults.count("told")
@@ -61,7 +65,7 @@ def test_the_network_is_cut(
         assert launcher.wait(600) == 0, faults.log()
         finding = faults.check()
     assert faults.count("give_back") == faults.count("fenced") == 0
-    results.add("network cuts" if after is None else "network cuts on COMMIT", empty_postgres, 1, finding)
+    results.add(f"network cuts, {how}", empty_postgres, 1, finding)
 
 
 def test_an_outage_is_not_counted_as_a_trial_s_time(
@@ -80,18 +84,19 @@ def test_an_outage_is_not_counted_as_a_trial_s_time(
         assert faults.check().attempts == 1
 
 
-def test_the_clock_jumps(storage_url: str, tmp_path: Path, begin: Begin, results: Results) -> None:
+@pytest.mark.parametrize("jumps", [pytest.param(2, id="few"), pytest.param(10, id="many", marks=FULL)])
+def test_the_clock_jumps(jumps: int, storage_url: str, tmp_path: Path, begin: Begin, results: Results) -> None:
     """By an hour either way: the beats of all trials look as old or as new; none is taken for lost."""
-    faults = begin(tmp_path, storage_url, trials=6, pause=0.4)
+    faults = begin(tmp_path, storage_url, trials=3 * jumps, pause=0.4)
     launcher = faults.launch(workers=2)
-    for hours in (-1, 1):
+    for hours in (-1, 1) * (jumps // 2):
         reports = faults.count("report")
         wait_for(lambda reports=reports: faults.count("report") > reports + 5)
         _shift_beats(storage_url, hours)
     assert launcher.wait(300) == 0, faults.log()
     finding = faults.check()
     assert finding.attempts == finding.finished
-    results.add("clock jumps of an hour", storage_url, 2, finding)
+    results.add("clock jumps of an hour", storage_url, jumps, finding)
 
 
 def _shift_beats(url: str, hours: int) -> None:
@@ -128,36 +133,51 @@ def _fill(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("times", [pytest.param(1, id="once"), pytest.param(5, id="many", marks=FULL)])
 def test_the_disk_of_checkpoints_is_full(
-    storage_url: str, small_disk: Path, tmp_path: Path, begin: Begin, results: Results
+    times: int, storage_url: str, small_disk: Path, tmp_path: Path, begin: Begin, results: Results
 ) -> None:
     """One line says so and no trial is failed for it; with room again, the same command ends the study."""
     if "postgresql" not in storage_url:
         pytest.skip("a storage on another disk")
-    faults = begin(small_disk, storage_url, TRAINED, trials=2)
-    launcher = faults.launch(workers=1)
-    wait_for(lambda: faults.count("report") > 1)
-    filler = _fill(small_disk)
-    assert launcher.wait(120) == Outage.exit_code, faults.log()
-    assert faults.running() == 0
-    filler.unlink()
+    faults = begin(small_disk, storage_url, TRAINED, trials=2 * times)
+    for _ in range(times):
+        reports = faults.count("report")
+        launcher = faults.launch(workers=1)
+        wait_for(lambda reports=reports: faults.count("report") > reports + 1)
+        filler = _fill(small_disk)
+        assert launcher.wait(120) == Outage.exit_code, faults.log()
+        assert faults.running() == 0
+        filler.unlink()
     faults.run(workers=1)
     finding = faults.check()
     assert "disk" in _logs(faults)
-    results.add("full disk of checkpoints", storage_url, 1, finding)
+    results.add("full disk of checkpoints", storage_url, times, finding)
 
 
-def test_the_disk_of_the_database_is_full(small_disk: Path, tmp_path: Path, begin: Begin, results: Results) -> None:
-    """SQLite's: the launch waits, a short outage is none; then it goes on with every result whole."""
+@pytest.mark.parametrize(
+    "is_waited_out", [pytest.param(True, id="for-a-moment"), pytest.param(False, id="for-long", marks=FULL)]
+)
+def test_the_disk_of_the_database_is_full(
+    is_waited_out: bool, small_disk: Path, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """SQLite's: a launch waits for a minute, then it says so and ends; with room again, every result is whole."""
     url = f"sqlite:///{small_disk}/hpo.db"
     faults = begin(tmp_path, url, trials=12, pause=0.05)
     launcher = faults.launch(workers=2)
     wait_for(lambda: faults.count("told") > 1)
     filler = _fill(small_disk)
-    time.sleep(5)
+    if is_waited_out:
+        time.sleep(5)
+    else:
+        assert launcher.wait(200) == Outage.exit_code, faults.log()
+        assert "full" in faults.log()
     told = faults.count("told")
     filler.unlink()
-    assert launcher.wait(300) == 0, faults.log()
+    if is_waited_out:
+        assert launcher.wait(300) == 0, faults.log()
+    else:
+        faults.run(workers=2)
     finding = faults.check()
     assert finding.finished == 12 > told
     engine = sqlalchemy.create_engine(url)
