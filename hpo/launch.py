@@ -16,11 +16,11 @@ import optuna
 from sqlalchemy.engine import URL
 
 from hpo import stored_study
-from hpo.claims import TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker
+from hpo.claims import TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker, was_given_back
 from hpo.devices import Slot
 from hpo.errors import HpoError, Interrupted, Outage, StorageError, UsageError
 from hpo.failures import stop_at_failures
-from hpo.results import StudyStatus, status
+from hpo.results import StudyStatus, artifact_files, status
 from hpo.run_dir import RunDir
 from hpo.storage import BEAT, LEASE, open_storage, patience_of, study_lock
 from hpo.study import StudyDefinition
@@ -75,6 +75,7 @@ def launch(
         study.set_user_attr("data_sha256", dataset.sha256)
     before = status(study)
     if before.finished >= before.budget:
+        _clean(study, run_dir)
         return Launched(ran=0, status=before)
     earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     crew = _Crew(study, url, run_dir, slots[: before.budget - before.finished])
@@ -108,9 +109,7 @@ def launch(
             crew.stop(received)
     after = status(study)
     show(after)
-    if not after.workers:
-        # What a trial left that was killed while it ended, or hung.
-        shutil.rmtree(run_dir.trials(definition.name), ignore_errors=True)
+    _clean(study, run_dir)
     ran = after.finished - before.finished
     if ran and after.finished == after.states.get("FAIL", 0):
         stop_at_failures(study, earlier, ran)
@@ -285,6 +284,17 @@ class _Crew:
                 f"{self._deaths} workers died one after another ({cause}) without a result in between: "
                 f"{place.last_error()} The whole log: {place.log}"
             )
+
+
+def _clean(study: optuna.Study, run_dir: RunDir) -> None:
+    """Remove what trials left that were killed or hung, once none runs: checkpoints, and weights without a result."""
+    trials = study.get_trials(deepcopy=False)
+    if any(not trial.state.is_finished() for trial in trials):
+        return
+    shutil.rmtree(run_dir.trials(study.study_name), ignore_errors=True)
+    for trial in filter(was_given_back, trials):
+        for path in artifact_files(trial, run_dir):
+            path.unlink(missing_ok=True)
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:

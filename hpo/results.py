@@ -1,5 +1,6 @@
 """Read-only questions to the storage: trials, the best of them, the state of a study."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,10 @@ from hpo import stored_study
 from hpo.claims import was_given_back
 from hpo.errors import StudyError
 from hpo.run_dir import RunDir
+
+# Optuna's key of an artifact; its function that lists them asks the storage for each trial once more. A UUID: another
+# program's text must not lead to another folder.
+_ARTIFACT = re.compile(r"artifacts:([0-9a-f-]{36})")
 
 
 @dataclass(frozen=True)
@@ -166,16 +171,20 @@ def status(study: optuna.Study) -> StudyStatus:
 
 
 def disk_bytes(study: optuna.Study, run_dir: RunDir) -> int:
-    """Bytes that the study takes on this machine: its folder, and the weights that its trials kept."""
+    """Bytes that the study takes on this machine: its folder, and the artifacts of its trials."""
     try:
         files = list(run_dir.study(study.study_name).rglob("*"))
     except StudyError:  # a name that only another program gives: hpo has no folder for it
         files = []
     for trial in study.get_trials(deepcopy=False):
-        artifact = stored_study.typed(trial.user_attrs, {"weights": str}).get("weights", "")
-        if "/" not in artifact:
-            files.append(run_dir.artifacts / artifact)
+        files += artifact_files(trial, run_dir)
     return sum(map(_size, files))
+
+
+def artifact_files(trial: FrozenTrial, run_dir: RunDir) -> list[Path]:
+    """Where the trial's artifacts are, such as its weights, on the machine that ran it."""
+    keys = map(_ARTIFACT.fullmatch, trial.system_attrs)
+    return [run_dir.artifacts / key[1] for key in keys if key]
 
 
 def overview(storage: BaseStorage) -> list[StudyStatus]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,6 +166,27 @@ def test_a_launch_runs_its_budget_and_a_second_runs_nothing(
     more = hpo("launch", "--study", "instant", "--trials", "7")
     assert "2 trials in this launch; 7 of 7 done." in more.stdout
     assert len(_trials(tmp_path, "instant")) == 7
+
+
+def test_what_killed_trials_left_is_removed(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
+    """By the next launch at the latest, also by one with nothing to run: checkpoints, and weights without a result."""
+    write_study()
+    hpo("launch", "--study", "instant")
+    run_dir = RunDir(tmp_path / "runs")
+    storage = open_storage(resolve_url(f"sqlite:///{run_dir.database}", run_dir), write=True)
+    lost, kept = str(uuid.uuid4()), str(uuid.uuid4())
+    study = stored_study.load(storage, "instant")
+    for artifact, attrs in ((lost, {"given_back": True}), (kept, {})):
+        state = optuna.trial.TrialState.FAIL
+        system_attrs = {f"artifacts:{artifact}": "{}"}
+        study.add_trial(optuna.create_trial(state=state, user_attrs=attrs, system_attrs=system_attrs))
+    backend_of(storage).engine.dispose()
+    files = [run_dir.artifacts / lost, run_dir.artifacts / kept, run_dir.trials("instant") / "0-x" / "checkpoint"]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert "Nothing to run" in hpo("launch", "--study", "instant").stdout
+    assert [path.exists() for path in files] == [False, True, False]
 
 
 def test_one_worker_and_one_seed_give_the_same_trials_twice(

@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -235,14 +236,17 @@ def test_status_names_who_works(search: _Search) -> None:
 
 
 def test_disk_bytes_are_of_the_study_s_folder_and_weights(storage: BaseStorage, run_dir: RunDir) -> None:
-    """Not of other studies' weights, nor of what another machine kept."""
+    """Not of other studies' weights, nor of what another machine kept; but of those that a killed trial left."""
     study = optuna.create_study(storage=storage, study_name="s")
-    for weights in ("here", "elsewhere"):
-        study.add_trial(optuna.create_trial(value=1.0, user_attrs={"weights": weights}))
-    for path in (run_dir.logs("s") / "worker.log", run_dir.artifacts / "here", run_dir.artifacts / "of-another-study"):
+    kept, elsewhere, left, other = (str(uuid.uuid4()) for _ in range(4))
+    for artifact, state in ((kept, TrialState.COMPLETE), (elsewhere, TrialState.COMPLETE), (left, TrialState.FAIL)):
+        value = 1.0 if state == TrialState.COMPLETE else None
+        attrs = {f"artifacts:{artifact}": "{}"}
+        study.add_trial(optuna.create_trial(state=state, value=value, system_attrs=attrs))
+    for path in (run_dir.logs("s") / "worker.log", *(run_dir.artifacts / name for name in (kept, left, other))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"12345")
-    assert results.disk_bytes(study, run_dir) == 10
+    assert results.disk_bytes(study, run_dir) == 15
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc", "artifacts", "a name"], ids=["above", "absolute", "ours", "words"])
@@ -250,7 +254,7 @@ def test_a_name_that_is_no_folder_takes_no_disk(name: str, storage: BaseStorage,
     """Another program may call a study as it likes, and its weights: what lies outside is not looked at."""
     study = optuna.create_study(storage=storage, study_name=name)
     for weights in ("../x/file", str(run_dir.home.parent / "x" / "file")):
-        study.add_trial(optuna.create_trial(value=1.0, user_attrs={"weights": weights}))
+        study.add_trial(optuna.create_trial(value=1.0, system_attrs={f"artifacts:{weights}": "{}"}))
     for folder in (run_dir.home.parent / "x", run_dir.artifacts):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "file").write_bytes(b"12345")
