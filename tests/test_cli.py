@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import Request, urlopen
 
 import h5py
 import numpy as np
@@ -676,7 +679,7 @@ def url_with_password(request: pytest.FixtureRequest, postgres: str) -> Iterator
 def test_a_password_on_the_command_line_is_seen_by_nobody(
     write_study: Callable[..., Path], tmp_path: Path, run_dir: RunDir, url_with_password: str, postgres: str
 ) -> None:
-    """Not by `ps`, nor in what is printed, logged or stored."""
+    """Not by `ps`, nor in what is printed, logged, stored or browsed."""
     write_study(SLOW, "slow.py")
     launcher = _launch(tmp_path, "--storage", url_with_password)
     _wait_for_a_trial(launcher, run_dir)
@@ -691,9 +694,33 @@ def test_a_password_on_the_command_line_is_seen_by_nobody(
     stored = _everything_in(postgres)
     assert "slow" in stored
     assert CANARY not in stored
+    seen = _browsed(tmp_path, url_with_password)
+    assert "slow" in seen
+    assert CANARY not in seen
     written = [path for path in run_dir.home.rglob("*") if path.is_file()]
     assert run_dir.definition("slow") in written
     assert [path for path in written if CANARY.encode() in path.read_bytes()] == []
+
+
+def _browsed(folder: Path, url: str) -> str:
+    """What the dashboard of a storage answers, prints, and shows of itself to `ps`."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "hpo", "dashboard", "--no-browser", "--port", "0", "--storage", url],
+        cwd=folder, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as dashboard:  # fmt: skip
+        assert dashboard.stdout is not None
+        address = urlsplit(dashboard.stdout.readline().removeprefix("optuna-dashboard: ").strip())
+        bearer = {"Authorization": f"Bearer {parse_qs(address.query)['token'][0]}"}
+        seen = [" ".join(psutil.Process(dashboard.pid).cmdline())]
+        for path in ("/dashboard", "/api/studies", "/api/meta", "/api/studies/1", "/api/studies/x"):
+            request = Request(f"http://{address.netloc}{path}", headers=bearer)
+            try:
+                with urlopen(request, timeout=30) as answer:
+                    seen.append(answer.read().decode())
+            except HTTPError as error:
+                seen.append(error.read().decode())
+        dashboard.terminate()
+        return "".join([*seen, *dashboard.communicate(timeout=30)])
 
 
 def _everything_in(url: str) -> str:
