@@ -1,5 +1,6 @@
 """A study's results as Markdown, ours beside what others reported; and the best of several studies side by side."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -76,7 +77,7 @@ def markdown(study: optuna.Study) -> str:
             f"Run it with: hpo launch --study {study.study_name}"
         )
     definition = stored_study.recorded(study).get("definition", {})
-    rows = rows if definition.get("settings") else rows[:_MOST_TRIALS]
+    rows = _with_base(rows, definition.get("base", {})) if definition.get("settings") else rows[:_MOST_TRIALS]
     varying = _varying(rows)
     failures = [f"{row.name or _params(row.params)}: {failure}" for row in rows for failure in row.failures]
     parts = [
@@ -209,6 +210,16 @@ def _training(definition: Mapping[str, Any]) -> list[str]:
     epochs = [setting["params"].get("epochs", usual) for setting in definition.get("settings", ())]
     images = f"{definition['subset']} of the training images" if definition.get("subset") else "all training images"
     return [f"at most {min(most, max(epochs, default=usual))} epochs", images]
+
+
+def _with_base(rows: Sequence[SettingAverage], base: Params) -> list[SettingAverage]:
+    """``rows`` where a parameter that a setting lacks, and others have, is that of the study's base, if it has it."""
+    names = dict.fromkeys(name for row in rows for name in row.params)
+    whole = [{**base, **row.params} for row in rows]
+    return [
+        dataclasses.replace(row, params={name: params[name] for name in names if name in params})
+        for row, params in zip(rows, whole, strict=True)
+    ]
 
 
 def _varying(rows: Sequence[SettingAverage]) -> list[str]:

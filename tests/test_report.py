@@ -99,6 +99,17 @@ def test_each_reported_figure_has_ours_on_its_left(sqlite: BaseStorage, run_dir:
     ]
 
 
+def test_what_a_setting_lacks_is_of_the_base(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """Where another setting has it; what all have of the base stands below the table."""
+    settings = [Setting({"layers": "a"}), Setting({"layers": "b", "activation": "relu"})]
+    experiment = Recorded(sqlite, run_dir, settings=settings, base={"activation": "linear", "units": 8})
+    for _ in settings:
+        experiment.run(0.5)
+    [[titles, *cells]] = _tables(markdown(experiment.study))
+    assert titles[:2] == ["layers", "activation"]
+    assert [row[:2] for row in cells] == [["a", "linear"], ["b", "relu"]]
+
+
 def test_each_reported_accuracy_is_compared(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """A setting of which another figure was reported than of the others is compared by its own."""
     settings = vary("filters", {8: {"test_accuracy": 0.9}, 16: {"val_accuracy": 0.8, "val_loss": 0.5}})
