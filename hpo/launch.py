@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
 from hpo import stored_study
@@ -289,7 +290,7 @@ class _Crew:
 def _clean(study: optuna.Study, run_dir: RunDir) -> None:
     """Remove what trials left that were killed or hung, once none runs: checkpoints, and weights without a result."""
     trials = study.get_trials(deepcopy=False)
-    if any(not trial.state.is_finished() for trial in trials):
+    if any(trial.state == TrialState.RUNNING for trial in trials):
         return
     shutil.rmtree(run_dir.trials(study.study_name), ignore_errors=True)
     for trial in filter(was_given_back, trials):

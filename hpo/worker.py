@@ -168,11 +168,13 @@ class Worker:
             _end_children()
             _recycle(f"trial {claim.number} ran longer than {timeout:g} seconds")
 
-        threading.Thread(target=watch, name="limit", daemon=True).start()
+        thread = threading.Thread(target=watch, name="limit", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             ended.set()
+            thread.join()
             faulthandler.cancel_dump_traceback_later()
 
     def _give_back(self, claim: Claim) -> None:
