@@ -278,7 +278,7 @@ def test_a_report_is_written_to_a_file(hpo: Hpo, tmp_path: Path) -> None:
     hpo("report", "--study", "instant", "--output", str(path))
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# Results\n")
-    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## kinds", "## instant"]
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## instant", "## kinds"]
     assert hpo("report", "--study", "kinds").stdout in text
     hpo("report", "--study", "kinds", "--output", str(path))
     assert path.read_text(encoding="utf-8") == text

@@ -205,10 +205,9 @@ def test_two_launches_at_once_share_one_budget(hpo: Hpo, write_study: Callable[.
     """A second launch beside the first joins it."""
     write_study(SLOW, "slow.py")
     launches = [_start(tmp_path, "--study", "slow", "--workers", "2") for _ in range(2)]
-    assert [launcher.wait(timeout=120) for launcher in launches] == [0, 0]
+    errors = [launcher.communicate(timeout=120)[1] for launcher in launches]
+    assert [launcher.returncode for launcher in launches] == [0, 0], errors
     assert len(_trials(tmp_path, "slow")) == 6
-    for launcher in launches:
-        launcher.communicate()
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_runs_again(

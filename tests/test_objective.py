@@ -273,7 +273,7 @@ def test_an_experiment_measures_its_trials_on_the_test_images(tmp_path: Path) ->
             Setting({"learning_rate": 0.5, "epochs": 4, "batch_size": 90}),
         ],
         base={"batch_size": 45, "epochs": 6},
-        budget=Budget(max_epochs=5),
+        budget=Budget(max_epochs=6),
         stopping=Stopping(patience=3, reduce_lr_patience=None),
         prepare=half,
     )

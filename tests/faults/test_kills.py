@@ -40,7 +40,7 @@ def test_workers_are_killed_at_chosen_instants(
     kills: int, storage_url: str, tmp_path: Path, begin: Begin, results: Results
 ) -> None:
     """After a claim, around a report and around the transaction of a result."""
-    armed = ARMED.format(folder=str(tmp_path), probability=0.1, most=kills)
+    armed = ARMED.format(folder=str(tmp_path), probability=0.2, most=kills)
     faults = begin(tmp_path, storage_url, preparation=armed, trials=2 * kills)
     faults.run(workers=4, seconds=3600)
     finding = faults.check()
