@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from hpo import stored_study
 from hpo.claims import TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker, was_given_back
@@ -323,7 +325,9 @@ def _resumed(definition: StudyDefinition, url: URL) -> StudyDefinition:
     """``definition`` as its earlier launches left it, if there were any."""
     try:
         return stored_study.resumed(open_storage(url, write=False), definition)
-    except StorageError:  # there is none yet, or what is wrong with it shows when it is opened to write
+    # There is none yet, or another first launch is just making its tables, one after another; what else may be wrong
+    # shows when it is opened to write.
+    except (StorageError, StorageInternalError, SQLAlchemyError):
         return definition
 
 

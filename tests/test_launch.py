@@ -210,6 +210,20 @@ def test_two_launches_at_once_share_one_budget(hpo: Hpo, write_study: Callable[.
     assert len(_trials(tmp_path, "slow")) == 6
 
 
+@pytest.mark.parametrize("table", ["studies", "study_user_attributes"])
+def test_a_launch_beside_one_that_makes_the_tables(
+    table: str, hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """It finds some of them, waits until all are there, and joins."""
+    write_study()
+    run_dir = RunDir(tmp_path / "runs")
+    storage = open_storage(resolve_url(f"sqlite:///{run_dir.database}", run_dir), write=True)
+    with backend_of(storage).engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP TABLE {table}")
+    backend_of(storage).engine.dispose()
+    assert "5 of 5 done." in hpo("launch", "--study", "instant").stdout
+
+
 def test_a_killed_worker_is_replaced_and_its_trial_runs_again(
     hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
 ) -> None:
