@@ -191,7 +191,10 @@ class StudyDefinition:
         most = self.budget.max_epochs
         params = [{**one, "epochs": min(one["epochs"], most)} if "epochs" in one else one for one in params]
         if twice := next((one for one in params if params.count(one) > 1), None):
-            raise StudyError(f"each setting must differ, but with at most {most} epochs two are {twice!r}. Allow more.")
+            raise StudyError(
+                f"each setting must differ, but with at most {most} epochs two are {twice!r}. "
+                "Raise --max-epochs, or the budget's max_epochs."
+            )
         if self.trials > len(self.settings) * self.repeats:
             raise StudyError(
                 f"the experiment has {len(self.settings)} settings with {self.repeats} repeats, so at most "

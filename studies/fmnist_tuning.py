@@ -129,7 +129,7 @@ augmentation = replace(
     description="Report E: rotated, shifted and flipped images, on the fly and as copies (144,000 images in all)",
     prepare=append_copies,
     remarks="The report says without figures that copies raised the test accuracy. Ours do by less than chance; on the "
-    "fly, where the network hardly sees an image as it is, twenty epochs are too few to make up for it.",
+    "fly, where the network hardly sees an image as it is, it reaches less in the same twenty epochs.",
     settings=vary("augmentation", {"none": {}, "layers": {}, "copies": {}}),
 )
 

@@ -394,7 +394,10 @@ def test_a_launch_may_shorten_an_experiment_but_not_make_its_settings_the_same()
     assert experiment.with_overrides(max_epochs=2).trials == 3
     epochs = _experiment(settings=vary("epochs", {1: {}, 5: {}, 10: {}}))
     assert epochs.with_overrides(max_epochs=6).trials == 3
-    message = "Study 's': each setting must differ, but with at most 5 epochs two are {'epochs': 5}. Allow more."
+    message = (
+        "Study 's': each setting must differ, but with at most 5 epochs two are {'epochs': 5}. "
+        "Raise --max-epochs, or the budget's max_epochs."
+    )
     with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
         epochs.with_overrides(max_epochs=5)
 
