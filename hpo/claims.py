@@ -45,7 +45,7 @@ _logger = logging.getLogger("hpo")
 
 
 def worker_name(pid: int | None = None) -> str:
-    """The name of a worker process on this machine, the same to itself and to its launcher."""
+    """The name of a worker process on this machine, of this one without a ``pid``; its events and records bear it."""
     return f"{socket.gethostname()}-{pid or os.getpid()}"
 
 
