@@ -50,7 +50,10 @@ def _run() -> int:
 def _complain(message: str, code: int) -> int:
     from hpo.one_line import one_line
 
-    print(f"hpo: {one_line(message)}", file=sys.stderr)
+    try:
+        print(f"hpo: {one_line(message)}", file=sys.stderr, flush=True)
+    except OSError:  # such as a worker's, to a log on a full disk: the code tells its launcher
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return code
 
 

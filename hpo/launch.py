@@ -130,6 +130,8 @@ class _Place:
 
     def last_error(self) -> str:
         """The last line that the worker wrote for people, else its last line."""
+        if not shutil.disk_usage(self.log.parent).free:  # none, or half of one
+            return f"The disk of {self.log} is full. Free some space and launch again: what was recorded is whole."
         with self.log.open("rb") as stream:
             stream.seek(self.log_start)
             lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines() if line.strip()]

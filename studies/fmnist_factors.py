@@ -123,6 +123,7 @@ conditions = replace(
     "out above its reported figure with a momentum of 0.99 or with Adam, and far below it with 0.9 (see "
     "fmnist-learning-rate): the report's small rates stepped further than SGD with the usual momentum does.",
     description="What report D does not name: other batch sizes, momenta and optimizers under two of its settings",
+    base={name: value for name, value in filters.base.items() if name != "momentum"},
     settings=[
         *(
             Setting(

@@ -787,6 +787,16 @@ def test_a_full_disk_behind_the_output_is_one_line(hpo: Hpo, tmp_path: Path, lau
     assert line.startswith("hpo: ")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_an_error_that_cannot_be_written_keeps_its_exit_code(tmp_path: Path) -> None:
+    """A worker's goes to its log; its launcher knows the error by the code."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "hpo", "status", "--study", "never-launched"]
+        environment = {**os.environ, "HPO_HOME": str(tmp_path)}
+        answer = subprocess.run(command, cwd=tmp_path, env=environment, stdout=full, stderr=full, check=False)
+    assert answer.returncode == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -37,7 +37,7 @@ def test_the_database_restarts(
 
 
 @pytest.mark.parametrize("how", ["silent", "on COMMIT", "closed"])
-@pytest.mark.parametrize("seconds", [3, *(pytest.param(seconds, marks=FULL) for seconds in (5, 30, 120))])
+@pytest.mark.parametrize("seconds", [3, *(pytest.param(seconds, marks=FULL) for seconds in (5, 30, 120, 300))])
 def test_the_network_is_cut(
     seconds: int,
     how: str,
