@@ -130,7 +130,7 @@ class _Place:
 
     def last_error(self) -> str:
         """The last line that the worker wrote for people, else its last line."""
-        if not shutil.disk_usage(self.log.parent).free:  # none, or half of one
+        if not shutil.disk_usage(self.log.parent).free:  # its last line may have found no room
             return f"The disk of {self.log} is full. Free some space and launch again: what was recorded is whole."
         with self.log.open("rb") as stream:
             stream.seek(self.log_start)

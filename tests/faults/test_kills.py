@@ -62,7 +62,7 @@ def test_a_killed_training_goes_on_from_its_last_epoch(
     faults.run(workers=2, seconds=3600)
     finding = faults.check()
     deaths = faults.deaths()
-    assert len(deaths) >= kills / 4
+    assert len(deaths) >= kills / 2
     assert set(deaths) == INSTANTS or kills < 50
     # Few may all die before their first checkpoint; whether the others went on is in the checker's repeated epochs.
     assert faults.count("resume") > 0 or kills < 50
