@@ -249,7 +249,8 @@ def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:
     records: dict[str, Any] = {"stop_reason": reason, "given_back": True}
     deaths = claim.get("deaths", 0) + 1
     if reason == "lost_worker" and deaths > study.user_attrs.get("max_retries", MAX_RETRIES):
-        records = {"stop_reason": reason, "failure": f"{deaths} workers died while they ran this configuration"}
+        who = "1 worker died while it" if deaths == 1 else f"{deaths} workers died while they"
+        records = {"stop_reason": reason, "failure": f"{who} ran this configuration"}
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # its worker told a result after all
         finish_trial(study._storage, trial_id, TrialState.FAIL, None, records)
 

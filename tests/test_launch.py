@@ -264,6 +264,28 @@ def test_an_interrupted_launch_gives_back_and_says_how_to_continue(
     assert "6 of 6 done." in hpo("launch", "--study", "slow").stdout
 
 
+def test_a_second_signal_ends_a_launch_at_once(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    """A worker that does not listen is not waited for; its trial is given back, and what it has started ends, too."""
+    write_study(HUNG, "hung.py")
+    launcher = _start(tmp_path, "--study", "hung", "--workers", "1")
+    _wait_for(lambda: (tmp_path / "child").exists() and bool((tmp_path / "child").read_text()))
+    workers = _workers(launcher)
+    launcher.send_signal(signal.SIGINT)
+    time.sleep(2)
+    assert launcher.poll() is None
+    assert all(_is_alive(worker) for worker in workers)
+    launcher.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, errors = launcher.communicate(timeout=60)
+    assert time.monotonic() < began + 5
+    assert launcher.returncode == 130
+    assert "Continue with the same command" in errors
+    assert "Traceback" not in errors
+    assert not any(_is_alive(worker) for worker in workers)
+    assert not _runs(int((tmp_path / "child").read_text()))
+    assert [trial.user_attrs["stop_reason"] for trial in _trials(tmp_path, "hung")[1:]] == ["interrupted"]
+
+
 def test_workers_end_with_a_killed_launcher(hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path) -> None:
     """kill -9 of the launcher leaves no orphans, and the same command continues."""
     write_study(SLOW, "slow.py")
@@ -303,8 +325,12 @@ def test_a_full_disk_ends_the_launch_at_once(hpo: Hpo, write_study: Callable[...
     assert [trial.user_attrs["given_back"] for trial in _trials(tmp_path, "full")] == [True]
 
 
+@pytest.mark.parametrize(
+    ("retries", "configurations", "said"),
+    [(0, [0, 1], "1 worker died while it ran"), (1, [0, 0, 2, 2], "2 workers died while they ran")],
+)
 def test_configurations_that_kill_their_workers_fail(
-    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+    retries: int, configurations: list[int], said: str, hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Each after as many retries as it may have, and then as trials that fail one after another do.
 
@@ -312,11 +338,12 @@ def test_configurations_that_kill_their_workers_fail(
     worker could.
     """
     write_study(DYING, "dying.py")
-    answer = hpo("launch", "--study", "dying", "--workers", "1", "--max-retries", "1", "--max-failures", "2", code=3)
+    options = ("--workers", "1", "--max-retries", str(retries), "--max-failures", "2")
+    answer = hpo("launch", "--study", "dying", *options, code=3)
     assert "The last 2 trials of 'dying' failed (lost_worker)" in answer.stderr
-    assert "2 workers died while they ran this configuration" in answer.stderr
-    trials = _trials(tmp_path, "dying")
-    assert [trial.user_attrs["claim"]["configuration"] for trial in trials[:4]] == [0, 0, 2, 2]
+    assert f"{said} this configuration" in answer.stderr
+    claims = [trial.user_attrs["claim"]["configuration"] for trial in _trials(tmp_path, "dying")]
+    assert claims[: len(configurations)] == configurations
     assert _running(tmp_path, "dying") == 0
 
 
