@@ -1,15 +1,20 @@
 """Launches of a study for the fault tests, with the checker at their end."""
 
+import contextlib
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import psutil
+import sqlalchemy
 from faults.checker import Finding, check
+from optuna.storages import BaseStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import stored_study
@@ -123,10 +128,20 @@ class Faults:
         """How many trials were given back."""
         return sum(was_given_back(trial) for trial in self._trials())
 
+    def beats(self) -> list[datetime]:
+        """When each trial last gave a sign of life, by the database's clock."""
+        with self._storage() as storage, backend_of(storage).engine.connect() as connection:
+            return list(connection.scalars(sqlalchemy.select(models.TrialHeartbeatModel.heartbeat)))
+
     def _trials(self) -> list[FrozenTrial]:
+        with self._storage() as storage:
+            return stored_study.load(storage, "faults").get_trials(deepcopy=False)
+
+    @contextlib.contextmanager
+    def _storage(self) -> Iterator[BaseStorage]:
         storage = open_storage(resolve_url(self.url, self.run_dir), write=False)
         try:
-            return stored_study.load(storage, "faults").get_trials(deepcopy=False)
+            yield storage
         finally:
             backend_of(storage).engine.dispose()
 

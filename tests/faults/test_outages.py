@@ -1,12 +1,15 @@
 """Databases that restart or are out of reach, clocks that jump, disks that are full: the study waits and ends right."""
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy
+from faults.clock import Clock
 from faults.launching import TRAINED, Begin, Faults, wait_for
 from faults.proxy import Proxy
 from faults.results import Results
@@ -84,26 +87,41 @@ def test_an_outage_is_not_counted_as_a_trial_s_time(
         assert faults.check().attempts == 1
 
 
-@pytest.mark.parametrize("jumps", [pytest.param(2, id="few"), pytest.param(10, id="many", marks=FULL)])
-def test_the_clock_jumps(jumps: int, storage_url: str, tmp_path: Path, begin: Begin, results: Results) -> None:
-    """By an hour either way: the beats of all trials look as old or as new; none is taken for lost."""
-    faults = begin(tmp_path, storage_url, trials=3 * jumps, pause=0.4)
+@pytest.fixture
+def clock(storage_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """Of the processes that the test starts, and of the database's."""
+    server = request.getfixturevalue("postgres_server") if "postgresql" in storage_url else None
+    with tempfile.TemporaryDirectory(prefix="hpo-clock-") as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL has a user of its own
+        clock = Clock(Path(folder))
+        with monkeypatch.context() as patched:
+            for name, value in clock.environment.items():
+                patched.setenv(name, value)
+            if server:
+                server.restart("fast")
+            yield clock
+        if server:
+            server.restart("fast")
+
+
+@pytest.mark.parametrize("jumps", [pytest.param(4, id="few"), pytest.param(20, id="many", marks=FULL)])
+def test_the_clock_jumps(
+    jumps: int, storage_url: str, clock: Clock, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """By an hour either way, for all at once: each beat looks as old or as new; no trial is taken for lost."""
+    faults = begin(tmp_path, storage_url, trials=6 * jumps, pause=0.1)
     launcher = faults.launch(workers=2)
-    for hours in (-1, 1) * (jumps // 2):
-        reports = faults.count("report")
-        wait_for(lambda reports=reports: faults.count("report") > reports + 5)
-        _shift_beats(storage_url, hours)
+    hours = 0
+    for jump in (1, -1, -1, 1) * (jumps // 4):
+        claims = faults.count("claim")
+        wait_for(lambda claims=claims: faults.count("claim") > claims + 2)
+        clock.set(hours := hours + jump)
     assert launcher.wait(300) == 0, faults.log()
     finding = faults.check()
     assert finding.attempts == finding.finished
+    beats = faults.beats()
+    assert max(beats) - min(beats) > timedelta(hours=1.9)  # the database's clock did jump
     results.add("clock jumps of an hour", storage_url, jumps, finding)
-
-
-def _shift_beats(url: str, hours: int) -> None:
-    engine = sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sqlalchemy.NullPool)
-    shifted = f"datetime(heartbeat, '{hours} hours')" if "sqlite" in url else f"heartbeat + INTERVAL '{hours} hours'"
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = {shifted}")
 
 
 @pytest.fixture
