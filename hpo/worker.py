@@ -33,6 +33,7 @@ _GROWTH_BYTES = 2_000_000_000
 # Most of a model is garbage soon; to look through all that TensorFlow holds for the rest takes 0.2 s.
 _TRIALS_A_FULL_COLLECTION = 5
 _STOP_SECONDS = 9  # after which a trial that does not end is given back all the same
+_GIVE_BACK_SECONDS = 1  # which that may take
 _POLL_SECONDS = 0.5  # while others run the rest of the budget
 
 _logger = logging.getLogger("hpo")
@@ -213,7 +214,7 @@ class Worker:
     def _abandon(self) -> None:
         """Give back the trial, which has not noticed that it is to end, and end without it."""
         _end_children()
-        _after(1, os._exit, 128 + self._stop_signal)  # where the storage does not answer, either
+        _after(_GIVE_BACK_SECONDS, os._exit, 128 + self._stop_signal)  # where the storage does not answer, either
         try:
             if self._held is not None:
                 self._give_back(self._held)
@@ -229,7 +230,7 @@ def stop_with_launcher() -> None:
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         # Python sees a signal when the main thread comes back from where it is, which may hang.
-        time.sleep(_STOP_SECONDS + 1)
+        time.sleep(_STOP_SECONDS + _GIVE_BACK_SECONDS)
         _end_children()
         os._exit(128 + signal.SIGTERM)
 

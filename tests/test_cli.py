@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import h5py
 import numpy as np
@@ -187,7 +187,7 @@ def _launch(tmp_path: Path, *options: str) -> "subprocess.Popen[str]":
 def _wait_for_a_trial(launcher: "subprocess.Popen[str]", run_dir: RunDir) -> None:
     """Until a worker has begun the study ``slow``, or the launch has ended without."""
     logs = run_dir.home / "slow" / "logs"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while launcher.poll() is None and not any("Trial 0" in path.read_text() for path in logs.glob("*")):
         assert time.monotonic() < deadline, "no trial began"
         time.sleep(0.05)
@@ -712,10 +712,11 @@ def _browsed(folder: Path, url: str) -> str:
         address = urlsplit(dashboard.stdout.readline().removeprefix("optuna-dashboard: ").strip())
         bearer = {"Authorization": f"Bearer {parse_qs(address.query)['token'][0]}"}
         seen = [" ".join(psutil.Process(dashboard.pid).cmdline())]
+        opener = build_opener(ProxyHandler({}))  # it is on this machine
         for path in ("/dashboard", "/api/studies", "/api/meta", "/api/studies/1", "/api/studies/x"):
             request = Request(f"http://{address.netloc}{path}", headers=bearer)
             try:
-                with urlopen(request, timeout=30) as answer:
+                with opener.open(request, timeout=30) as answer:
                     seen.append(answer.read().decode())
             except HTTPError as error:
                 seen.append(error.read().decode())

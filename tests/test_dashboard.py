@@ -478,6 +478,7 @@ def browser() -> Iterator[Any]:
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
+            timeout=120_000,
             args=[
                 "--no-sandbox",
                 "--disable-gpu",
@@ -494,6 +495,7 @@ def browser() -> Iterator[Any]:
 def test_a_person_sees_the_study_and_its_trials(site: Site, browser: Any, tmp_path: Path) -> None:
     """The printed URL opens the list of studies, the study, its plots and its trials; no request is refused."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(120_000)
     page = context.new_page()
     trouble: list[str] = []
     seen: list[str] = []
@@ -503,9 +505,13 @@ def test_a_person_sees_the_study_and_its_trials(site: Site, browser: Any, tmp_pa
         if response.status >= 400:
             trouble.append(f"{response.status} {response.url}")
 
+    def on_failure(request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # by the page itself, which has been left
+            trouble.append(f"{request.failure} {request.url}")
+
     page.on("response", on_response)
     page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("requestfailed", lambda request: trouble.append(f"{request.failure} {request.url}"))
+    page.on("requestfailed", on_failure)
 
     page.goto(site.url)
     page.wait_for_url(f"{site.root}/dashboard")
@@ -513,6 +519,7 @@ def test_a_person_sees_the_study_and_its_trials(site: Site, browser: Any, tmp_pa
     page.get_by_text("Best Trial").first.wait_for()
     # A plot drawn by Plotly, under optuna-dashboard's own content security policy.
     page.locator(".js-plotly-plot").first.wait_for()
+    page.wait_for_load_state("networkidle")
     page.screenshot(path=tmp_path / "study.png")
     page.goto(f"{site.root}/dashboard/studies/1/trials")
     page.get_by_text("Trial 11").first.wait_for()

@@ -35,10 +35,12 @@ study = StudyDefinition(name="slow", objective=score, space={"x": FloatDistribut
 """
 
 FAILING = """
+import time
 from optuna.distributions import FloatDistribution
 from hpo import Budget, StudyDefinition
 
 def score(params, trial):
+    time.sleep(0.1)
     raise RuntimeError("the sensor is unplugged")
 
 study = StudyDefinition(name="failing", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
@@ -127,7 +129,7 @@ def _runs(pid: int) -> bool:
     return psutil.pid_exists(pid) and _is_alive(psutil.Process(pid))
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def _wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
@@ -230,8 +232,16 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again(
     """SIGKILL costs an attempt, never a result; the launcher notices at once."""
     write_study(SLOW, "slow.py")
     launcher = _start(tmp_path, "--study", "slow", "--workers", "2")
-    _wait_for(lambda: sum(bool(trial.params) for trial in _trials(tmp_path, "slow")) >= 2)
-    _workers(launcher)[0].kill()
+    busy: list[str] = []
+
+    def has_just_begun() -> bool:
+        for trial in _trials(tmp_path, "slow"):
+            if trial.state == optuna.trial.TrialState.RUNNING and trial.params and len(trial.intermediate_values) < 3:
+                busy.append(trial.user_attrs["claim"]["worker"])
+        return bool(busy)
+
+    _wait_for(has_just_begun)
+    os.kill(int(busy[0].rpartition("-")[2]), signal.SIGKILL)
     output, errors = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, errors
     assert "6 of 6 done." in output
@@ -266,7 +276,7 @@ def test_an_interrupted_launch_gives_back_and_says_how_to_continue(
 
 def test_a_second_signal_ends_a_launch_at_once(write_study: Callable[..., Path], tmp_path: Path) -> None:
     """A worker that does not listen is not waited for; its trial is given back, and what it has started ends, too."""
-    write_study(HUNG, "hung.py")
+    write_study("from hpo import launch\nlaunch._GRACE_SECONDS = 60\n" + HUNG, "hung.py")
     launcher = _start(tmp_path, "--study", "hung", "--workers", "1")
     _wait_for(lambda: (tmp_path / "child").exists() and bool((tmp_path / "child").read_text()))
     workers = _workers(launcher)
@@ -275,9 +285,7 @@ def test_a_second_signal_ends_a_launch_at_once(write_study: Callable[..., Path],
     assert launcher.poll() is None
     assert all(_is_alive(worker) for worker in workers)
     launcher.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    _, errors = launcher.communicate(timeout=60)
-    assert time.monotonic() < began + 5
+    _, errors = launcher.communicate(timeout=30)
     assert launcher.returncode == 130
     assert "Continue with the same command" in errors
     assert "Traceback" not in errors
@@ -352,12 +360,12 @@ def test_a_hung_trial_is_killed_and_its_worker_replaced(
 ) -> None:
     """From outside, with what it has started: a process that does not listen to anything either; the others run."""
     write_study(HUNG, "hung.py")
-    answer = hpo("launch", "--study", "hung", "--workers", "1", "--trial-timeout", "2")
+    answer = hpo("launch", "--study", "hung", "--workers", "1", "--trial-timeout", "6")
     assert "3 of 3 done." in answer.stdout
     trials = _trials(tmp_path, "hung")
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert trials[1].user_attrs["stop_reason"] == "timeout"
-    assert "ran longer than 2 seconds" in trials[1].user_attrs["failure"]
+    assert "ran longer than 6 seconds" in trials[1].user_attrs["failure"]
     assert not (tmp_path / "runs" / "hung" / "trials").exists()
     assert not _runs(int((tmp_path / "child").read_text()))
 

@@ -155,12 +155,17 @@ def test_a_locked_file_is_waited_for(run_dir: RunDir, monkeypatch: pytest.Monkey
     other = sqlalchemy.create_engine(f"sqlite:///{run_dir.database}")
     with other.connect() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        timer = threading.Timer(1, connection.connection.rollback)
+        released = threading.Event()
+
+        def release() -> None:
+            released.set()
+            connection.connection.rollback()
+
+        timer = threading.Timer(1, release)
         timer.start()
-        begun = time.monotonic()
         study.set_user_attr("budget", 5)
+        assert released.is_set()
         timer.join()
-    assert time.monotonic() - begun > 0.7
     assert study.user_attrs["budget"] == 5
     for engine in (other, backend_of(storage).engine):
         engine.dispose()
@@ -201,10 +206,12 @@ def _away_for_a_moment(server: Postgres, mode: str, step: Callable[[], object]) 
     server.stop(mode)
     worker = threading.Thread(target=step)
     worker.start()
-    time.sleep(0.3)
-    assert worker.is_alive()
-    server.start()
-    worker.join(timeout=30)
+    try:
+        time.sleep(0.3)
+        assert worker.is_alive()
+    finally:
+        server.start()
+    worker.join(timeout=300)
     assert not worker.is_alive()
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -353,6 +354,7 @@ def test_a_launch_that_came_to_nothing_leaves_nothing(storage: BaseStorage, run_
     assert stored_study.create_or_resume(storage, dataclasses.replace(_definition(), seed=7), run_dir)[1]
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_environment_names_the_commit_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the checkout that a launch runs in, and none outside of one."""
     monkeypatch.chdir(tmp_path)

@@ -28,7 +28,7 @@ def score(params, trial):
 study = StudyDefinition(name="deaf", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1))
 """
 
-PATIENT = "from hpo import worker\nworker._STOP_SECONDS = 1\n"  # 9 otherwise
+PATIENT = "from hpo import worker\nworker._STOP_SECONDS = 1\nworker._GIVE_BACK_SECONDS = 10\n"  # 9 and 1 otherwise
 
 HUNG = """
 import subprocess, time
@@ -43,7 +43,7 @@ def score(params, trial):
     return trial.number
 
 study = StudyDefinition(name="hung", objective=score, space={"x": FloatDistribution(0, 1)},
-                        budget=Budget(trials=3, trial_timeout=2))
+                        budget=Budget(trials=3, trial_timeout=6))
 """
 
 GROWING = """
@@ -145,7 +145,7 @@ def test_a_hung_trial_ends_without_a_launcher(
     """The worker fails it, with what it has started, and starts afresh; the other trials run."""
     study = _record(write_study(HUNG, "hung.py"), run_dir)
     answer = hpo("worker", "--study", "hung")
-    assert "Starting afresh: trial 1 ran longer than 2 seconds" in answer.stderr
+    assert "Starting afresh: trial 1 ran longer than 6 seconds" in answer.stderr
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[1].user_attrs["stop_reason"] == "timeout"
     child = int((tmp_path / "child").read_text())

@@ -1,11 +1,13 @@
-"""SIGKILLs at chosen instants: a study file calls ``arm`` and its workers kill themselves where it says.
+"""Signals at chosen instants: a study file calls ``arm`` and its workers kill themselves where it says.
 
 The real signal, between the very lines it could come between: nothing is caught, flushed or closed after it.
 """
 
+import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,32 @@ def arm(folder: str, each: int) -> None:
     around(optuna.Trial, "report", "before-report", "after-report")
     around(worker, "finish_trial", "before-tell", "after-tell")
     around(checkpoint.os, "fsync", None, "checkpoint")
+
+
+class Stop:
+    """Stops the first worker that calls it amid a trial, as an objective does between its reports.
+
+    Only while no thread of the worker is in the database: one that was stopped with its lock would stop all others.
+    """
+
+    def __init__(self, folder: str) -> None:
+        from optuna.storages import RDBStorage
+
+        self._stopped = Path(folder) / "stopped"
+        self._beating = threading.Lock()
+        beat = RDBStorage.record_heartbeat
+
+        def record_heartbeat(storage: RDBStorage, trial_id: int) -> None:
+            with self._beating:
+                beat(storage, trial_id)
+
+        RDBStorage.record_heartbeat = record_heartbeat  # type: ignore[method-assign]
+
+    def __call__(self, epoch: int) -> None:
+        with self._beating, contextlib.suppress(FileExistsError):
+            if epoch == 4:
+                self._stopped.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _count(passed: Path) -> int:

@@ -34,6 +34,7 @@ from hpo import Budget, StudyDefinition
 def score(params, trial):
     for epoch in range(1, 11):
         time.sleep({pause})
+        {between}
         trial.report(params["x"] * epoch, epoch)
     return params["x"] * 10
 
@@ -74,7 +75,9 @@ class Faults:
         self.kills = 0
         self._launched: list[subprocess.Popen[bytes]] = []
         self._is_kept = text == TRAINED  # epoch by epoch
-        (folder / "faults_study.py").write_text(text.format(**{"preparation": "", "pause": 0.01, **values}))
+        (folder / "faults_study.py").write_text(
+            text.format(**{"preparation": "", "pause": 0.01, "between": "", **values})
+        )
 
     def launch(self, workers: int, *options: str) -> "subprocess.Popen[bytes]":
         """Start ``hpo launch`` and return at once."""
@@ -176,7 +179,7 @@ def _is_worker(process: psutil.Process) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     """Wait until ``condition`` holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,6 +1,5 @@
 """Workers and launchers that are killed, stopped and interrupted: nothing is lost, nothing runs twice."""
 
-import json
 import random
 import signal
 import subprocess
@@ -104,14 +103,11 @@ def test_a_machine_that_is_shut_down_loses_no_epoch(tmp_path: Path, run_dir: Run
     faults = begin(tmp_path, f"sqlite:///{run_dir.database}", TRAINED, trials=2)
     launcher = faults.launch(workers=2)
     wait_for(lambda: faults.count("report") > 1)
-    workers = workers_of(launcher)
-    running = faults.running()
-    for process in (*workers, launcher):
+    for process in (*workers_of(launcher), launcher):
         process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
     assert launcher.wait(60) == 128 + signal.SIGTERM, faults.log()
-    assert time.monotonic() < began + 11
-    assert faults.count("give_back") == running > 0
+    # Each by its worker itself, which writes it down: none had to be killed.
+    assert faults.count("give_back") == faults.count("claim") - faults.count("told") > 0
     faults.run(workers=2)
     assert faults.check().repeated == 0
 
@@ -121,15 +117,17 @@ def test_a_worker_that_was_taken_for_dead_is_fenced(
     hurried: str, storage_url: str, tmp_path: Path, begin: Begin, results: Results
 ) -> None:
     """Stopped for longer than its lease, it comes back when another attempt has the trial: it is dropped."""
-    faults = begin(tmp_path, storage_url, preparation=hurried, trials=8, pause=0.2)
+    stopping = f"from faults import deaths\nstop = deaths.Stop({str(tmp_path)!r})"
+    faults = begin(tmp_path, storage_url, preparation=hurried + stopping, between="stop(epoch)", trials=8, pause=0.2)
     launcher = faults.launch(workers=2)
-    stopped = _amid_a_trial(faults, launcher)
-    stopped.suspend()
-    wait_for(lambda: faults.given_back() > 0, seconds=120)
+    wait_for((tmp_path / "stopped").exists)
+    wait_for(lambda: faults.given_back() > 0)
+    [stopped] = [worker for worker in workers_of(launcher) if worker.status() == psutil.STATUS_STOPPED]
     stopped.resume()
     assert launcher.wait(300) == 0, faults.log()
     finding = faults.check()
-    assert faults.count("fenced") == 1
+    log = faults.run_dir.events("faults") / f"{worker_name(stopped.pid)}.jsonl"
+    assert log.read_text().count('"event": "fenced"') == 1
     results.add("SIGSTOP for longer than the lease", storage_url, 1, finding)
 
 
@@ -139,20 +137,6 @@ def _begun(faults: Faults, launcher: "subprocess.Popen[bytes]") -> list[psutil.P
     wait_for(lambda: faults.count("claim") > before or launcher.poll() is not None)
     assert launcher.poll() is None, faults.log()
     return workers_of(launcher)
-
-
-def _amid_a_trial(faults: Faults, launcher: "subprocess.Popen[bytes]") -> psutil.Process:
-    """A worker that has just reported an epoch between the first and the last, and holds no lock."""
-    while launcher.poll() is None:
-        time.sleep(0.02)
-        for worker in workers_of(launcher):
-            log = faults.run_dir.events("faults") / f"{worker_name(worker.pid)}.jsonl"
-            lines = log.read_text().splitlines() if log.exists() else []
-            last = json.loads(lines[-1]) if lines else {"event": "none"}
-            # A moment later: what follows a report has ended, and the pause before the next has begun.
-            if last["event"] == "report" and 2 <= last["epoch"] <= 7 and time.monotonic() > last["monotonic"] + 0.05:
-                return worker
-    raise AssertionError(faults.log())
 
 
 def _is_alive(process: psutil.Process) -> bool:
