@@ -73,9 +73,10 @@ def _check_writers(path: Path) -> None:
             f"A study file must not be writable by everyone, because it is run, but {path} is. "
             f"Make it yours alone with: chmod o-w {path}"
         )
-    folder = path.absolute().parent
-    # In a folder with the sticky bit, such as /tmp, nobody replaces the file of another.
-    if folder.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+    for folder in (path.absolute().parent, path.resolve().parent):  # of a link, and of what it leads to
+        # In a folder with the sticky bit, such as /tmp, nobody replaces the file of another.
+        if folder.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) != stat.S_IWOTH:
+            continue
         raise StudyError(
             f"A study file must not lie where everyone can replace it, because it is run, but {folder} is writable by "
             f"everyone. Close it with: chmod o-w {folder}"

@@ -1,6 +1,8 @@
 """What a worker did, line by line in a file that is only appended to: for whoever asks afterwards what happened."""
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,14 @@ class EventLog:
         Raises:
             Outage: it cannot, such as on a full disk.
         """
-        line = json.dumps({"time": time.time(), "monotonic": time.monotonic(), "event": event, **facts})
+        line = json.dumps({"time": time.time(), "monotonic": time.monotonic(), "event": event, **facts}) + "\n"
         # One short write in append mode stays whole, whoever else writes and whatever comes after.
         try:
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
+            with self._path.open("ab", buffering=0) as stream:
+                written = stream.write(line.encode())
+                if written < len(line.encode()):  # the disk had room for a part
+                    stream.truncate(stream.tell() - written)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise Outage(
                 f"{self._path} cannot be written ({error.strerror}). What was recorded is whole; mend it and launch "

@@ -158,11 +158,14 @@ def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) 
         split = dataset.train_and_validation()
         if definition.prepare is not None:
             split = definition.prepare(row.params, split, row.seed or 0)
+        batch_size = row.params.get("batch_size", DEFAULT_BATCH_SIZE)
+        if row.physical_batch_size:
+            training.split_batches(model, batch_size // row.physical_batch_size)
         training.refit(
             model,
             split,
             learning_rates=row.history["learning_rate"][: row.best_epoch],
-            batch_size=row.params.get("batch_size", DEFAULT_BATCH_SIZE),
+            batch_size=row.physical_batch_size or batch_size,
         )
     except TrialFailure as failure:
         raise HpoError(f"Trial {row.number} cannot be trained again ({failure.reason}): {failure}.") from failure

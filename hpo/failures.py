@@ -1,7 +1,6 @@
-"""Trials that fail one after another: when that ends a study, and what they have in common."""
+"""Trials that fail: for want of memory, or one after another, which ends a study; and what they have in common."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -10,21 +9,36 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.claims import was_given_back
 from hpo.errors import TooManyFailures
 
+MAX_FAILURES = 5  # one after another
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory is too little, the device's or the machine's."""
+    # By name: each of Keras's backends has its own classes, and this module imports none of them.
+    text = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or "ResourceExhausted" in text or "RESOURCE_EXHAUSTED" in text
+
+
+def ended(study: optuna.Study) -> set[int]:
+    """The numbers of the trials that have ended."""
+    return {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
+
 
 def stop_at_failures(study: optuna.Study, earlier: set[int], most: int) -> None:
-    """Raise where the last ``most`` trials that ended, those numbered in ``earlier`` left out, all failed.
+    """Raise where the last ``most`` of the trials that have ended, those in ``earlier`` left out, all failed.
+
+    Last by their numbers, which are in the order in which they began: clocks differ between machines, and jump.
 
     Raises:
         TooManyFailures: they did; the message has their reasons, what they have in common, and the latest.
     """
     trials = study.get_trials(deepcopy=False)
-    ended = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
-    new = [trial for trial in ended if trial.number not in earlier]
-    last = sorted(new, key=lambda trial: trial.datetime_complete or datetime.max)[-most:]
+    results = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
+    last = [trial for trial in results if trial.number not in earlier][-most:]
     if len(last) < most or any(trial.state != TrialState.FAIL for trial in last):
         return
     reasons = {trial.user_attrs.get("stop_reason", "error") for trial in last}
-    common = ", ".join(in_common(last, [trial for trial in ended if trial.state != TrialState.FAIL]))
+    common = ", ".join(in_common(last, [trial for trial in results if trial.state != TrialState.FAIL]))
     raise TooManyFailures(
         f"The last {'trial' if most == 1 else f'{most} trials'} of {study.study_name!r} failed "
         f"({', '.join(sorted(reasons))}), the latest with: {last[-1].user_attrs.get('failure', 'no message')}. "

@@ -14,16 +14,15 @@ from pathlib import Path
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo import stored_study
-from hpo.claims import TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker, was_given_back
+from hpo import leftovers, stored_study
+from hpo.claims import TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker
 from hpo.devices import Slot
 from hpo.errors import HpoError, Interrupted, Outage, StorageError, UsageError
-from hpo.failures import stop_at_failures
-from hpo.results import StudyStatus, artifact_files, status
+from hpo.failures import MAX_FAILURES, ended, stop_at_failures
+from hpo.results import StudyStatus, status
 from hpo.run_dir import RunDir
 from hpo.storage import BEAT, LEASE, open_storage, patience_of, study_lock
 from hpo.study import StudyDefinition
@@ -51,7 +50,7 @@ def launch(
     *,
     show: Show,
     amend: bool = False,
-    max_failures: int = 5,
+    max_failures: int = MAX_FAILURES,
 ) -> Launched:
     """Run ``definition`` until its budget has ended; where it was launched before, continue it.
 
@@ -60,7 +59,7 @@ def launch(
         slots: a worker each.
         show: called with the study's status, about twice a second.
         amend: whether a changed definition may replace the stored one, where that is safe.
-        max_failures: as many trials that fail one after another end the launch.
+        max_failures: as many trials that fail one after another end the launch, and any worker that joins it.
 
     Raises:
         UsageError: the study cannot run as it is; the storage then holds nothing of it.
@@ -78,9 +77,10 @@ def launch(
         study.set_user_attr("data_sha256", dataset.sha256)
     before = status(study)
     if before.finished >= before.budget:
-        _clean(study, run_dir)
+        leftovers.remove_all(study, run_dir)
         return Launched(ran=0, status=before)
-    earlier = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
+    study.set_user_attr("max_failures", max_failures)
+    earlier = ended(study)
     crew = _Crew(study, url, run_dir, slots[: before.budget - before.finished])
     with _signals() as received:
         patience_of(storage).stopped = lambda: bool(received)
@@ -91,6 +91,7 @@ def launch(
                 now = status(study)
                 show(now)
                 if now.finished != finished:
+                    leftovers.remove_checkpoints(study, run_dir)
                     stop_at_failures(study, earlier, max_failures)
                 finished = now.finished
                 if received:
@@ -112,7 +113,7 @@ def launch(
             crew.stop(received)
     after = status(study)
     show(after)
-    _clean(study, run_dir)
+    leftovers.remove_all(study, run_dir)
     ran = after.finished - before.finished
     if ran and after.finished == after.states.get("FAIL", 0):
         stop_at_failures(study, earlier, ran)
@@ -289,17 +290,6 @@ class _Crew:
                 f"{self._deaths} workers died one after another ({cause}) without a result in between: "
                 f"{place.last_error()} The whole log: {place.log}"
             )
-
-
-def _clean(study: optuna.Study, run_dir: RunDir) -> None:
-    """Remove what trials left that were killed or hung, once none runs: checkpoints, and weights without a result."""
-    trials = study.get_trials(deepcopy=False)
-    if any(trial.state == TrialState.RUNNING for trial in trials):
-        return
-    shutil.rmtree(run_dir.trials(study.study_name), ignore_errors=True)
-    for trial in filter(was_given_back, trials):
-        for path in artifact_files(trial, run_dir):
-            path.unlink(missing_ok=True)
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:

@@ -26,6 +26,7 @@ from hpo.devices import Slot
 from hpo.errors import NanLoss, Outage, OutOfMemory, StudyError, TrialError, TrialFailure, TrialInterrupted
 from hpo.evaluate import evaluate
 from hpo.events import EventLog
+from hpo.failures import is_out_of_memory
 from hpo.one_line import one_line
 from hpo.run_dir import RunDir
 from hpo.space import Params
@@ -68,6 +69,7 @@ class ReportedTrial:
         self.number = claim.number
         self.values: dict[int, float] = {}
         self.records: dict[str, Any] = {}  # besides what every trial has
+        self.storage_error: Exception | None = None  # which ended a report
         self._trial = claim.trial
         self._is_planned = bool(claim.origin)
         self._better = max if direction == "maximize" else min
@@ -91,10 +93,14 @@ class ReportedTrial:
         if math.isnan(value):
             raise NanLoss(f"the objective reported {value} at epoch {epoch}")
         self.values[epoch] = value
-        self._trial.report(value, epoch)
-        self._events.write("report", trial=self.number, epoch=epoch, value=value)
-        # What the study itself lists runs to its end: the search has to beat it. Still others are compared with it.
-        return self._trial.should_prune() and not self._is_planned
+        try:
+            self._trial.report(value, epoch)
+            self._events.write("report", trial=self.number, epoch=epoch, value=value)
+            # What the study itself lists runs to its end: the search has to beat it. Still others are compared with it.
+            return self._trial.should_prune() and not self._is_planned
+        except (StorageInternalError, SQLAlchemyError) as error:
+            self.storage_error = error
+            raise
 
     @property
     def best(self) -> float | None:
@@ -158,20 +164,40 @@ class Objective:
                 ) from error
             own = (
                 OutOfMemory("there is too little memory for this configuration")
-                if isinstance(error, MemoryError)
+                if is_out_of_memory(error)
                 else TrialError(f"{type(error).__name__}: {error}")
             )
             own.__cause__ = error
             return self._failed(trial, own)
 
     def _call(self, trial: ReportedTrial) -> Outcome:
-        assert self._definition.objective is not None
-        value = self._definition.objective(trial.params, trial)
+        try:
+            return self._completed(trial)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            _logger.warning("Trial %d has too little memory: once more", trial.number)
+        gc.collect()  # what the exception held until here
+        return self._completed(trial)
+
+    def _completed(self, trial: ReportedTrial) -> Outcome:
+        """What the study's objective comes to."""
+        value = self._value(trial)
         if not isinstance(value, int | float) and not hasattr(value, "__float__"):
             raise TrialError(f"the objective must return a number, but returned {value!r}")
         if math.isnan(float(value)):
             raise NanLoss(f"the objective returned {value}")
         return Outcome(state=TrialState.COMPLETE, value=float(value), stop_reason="completed", records=_epochs(trial))
+
+    def _value(self, trial: ReportedTrial) -> Any:
+        """What the study's objective returns."""
+        assert self._definition.objective is not None
+        try:
+            return self._definition.objective(trial.params, trial)
+        except (StorageInternalError, SQLAlchemyError) as error:
+            if error is trial.storage_error:
+                raise
+            raise TrialError(f"{type(error).__name__}: {error}") from error  # of a database of its own
 
     def _train(self, claim: Claim, trial: ReportedTrial) -> Outcome:
         definition, dataset = self._definition, self._dataset
@@ -320,6 +346,8 @@ def build(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
     assert definition.model is not None
     try:
         model = definition.model(params, dataset)
+        if not getattr(model, "built", True):  # it has no Input
+            model.build((None, *dataset.input_shape))
     except Exception as error:
         failure = as_failure(error, trained=False)
         if failure is None:

@@ -37,6 +37,7 @@ class TrialRecord:
         seconds: of training and validation.
         seconds_to_best: until the end of the best epoch.
         parameters: of the model.
+        physical_batch_size: images at a time, where memory was too little for a whole batch.
         setting: of an experiment: the index of its setting, and ``repeat`` which run of it; both count from 0.
         test_accuracy: of an experiment: of the best weights on the test images, as ``test_loss`` (nats),
             ``test_precision``, ``test_recall`` and ``test_f1`` (each a mean over the classes); ``test_images`` were
@@ -57,6 +58,7 @@ class TrialRecord:
     seconds_to_best: float | None = None
     images_per_second: float | None = None
     parameters: int | None = None
+    physical_batch_size: int | None = None
     seed: int | None = None
     attempt: int | None = None
     warm_start: int | None = None
@@ -260,7 +262,9 @@ _CLAIM = {
 }  # fmt: skip
 _SCALARS = {
     "stop_reason": str, "failure": str, "precision": str, "backend": str,
-    **dict.fromkeys(("epochs", "best_epoch", "parameters", "test_images", "validation_images"), int),
+    **dict.fromkeys(
+        ("epochs", "best_epoch", "parameters", "physical_batch_size", "test_images", "validation_images"), int
+    ),
     **dict.fromkeys(
         ("seconds", "seconds_to_best", "images_per_second", "test_accuracy", "test_loss", "test_precision",
          "test_recall", "test_f1", "test_seconds"),

@@ -34,6 +34,7 @@ LEASE = 30
 
 _LOCK_SPACE = 0x68706F  # "hpo": the first half of the number of each of our advisory locks
 _SQLITE_TIMEOUT = 60  # seconds a writer waits for the others
+_SHOWN = {"host", "port", "dbname", "user", "sslmode", "mode"}  # of a URL's query
 _POSTGRES_CONNECT = {
     "connect_timeout": 10,
     "application_name": "hpo",
@@ -86,8 +87,9 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
 
 
 def shown(url: URL) -> str:
-    """``url`` for people: without its password, wherever it stands."""
-    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+    """``url`` for people: without its password, wherever it stands, and however it is spelt there."""
+    query = {name: value for name, value in url.query.items() if name in _SHOWN}
+    return url.set(query=query).render_as_string(hide_password=True)
 
 
 def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:

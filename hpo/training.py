@@ -12,6 +12,7 @@ from hpo.callbacks import EpochWatch, Keeper, Record, StopAtNan, StopReason
 from hpo.checkpoint import Checkpoint, Checkpoints
 from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, OutOfMemory, TrialFailure, TrialInterrupted
+from hpo.failures import is_out_of_memory
 
 # A worker that was asked to stop finishes its epoch if that takes no longer.
 _FINISH_SECONDS = 8
@@ -189,19 +190,26 @@ def refit(model: keras.Model, split: Split, *, learning_rates: list[float], batc
 
     Raises:
         NanLoss: the loss is not a number.
+        OutOfMemory: the device has too little memory.
     """
     stop_at_nan = StopAtNan()
     callbacks: list[keras.callbacks.Callback] = [stop_at_nan]
     if not _has_schedule(model):
         callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch, _rate: learning_rates[epoch]))
-    model.fit(
-        split.images,
-        split.labels,
-        batch_size=batch_size,
-        epochs=len(learning_rates),
-        callbacks=callbacks,
-        verbose=0,
-    )
+    try:
+        model.fit(
+            split.images,
+            split.labels,
+            batch_size=batch_size,
+            epochs=len(learning_rates),
+            callbacks=callbacks,
+            verbose=0,
+        )
+    except Exception as error:
+        failure = as_failure(error, trained=True)
+        if failure is None:
+            raise
+        raise failure from error
     if stop_at_nan.failure is not None:
         raise stop_at_nan.failure
 
@@ -244,12 +252,10 @@ def as_failure(error: Exception, *, trained: bool) -> TrialFailure | None:
     Args:
         trained: whether any batch had been trained: what raises later is no matter of the model's shape.
     """
-    # By name: each backend has its own classes, and this module imports none of them.
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "ResourceExhausted" in text or "RESOURCE_EXHAUSTED" in text:
+    if is_out_of_memory(error):
         return OutOfMemory("the device has too little memory for this model and batch size")
     if (not trained and isinstance(error, ValueError | TypeError)) or "InvalidArgument" in type(error).__name__:
-        return InvalidModel(" ".join(text.split())[:300])
+        return InvalidModel(" ".join(f"{type(error).__name__}: {error}".split())[:300])
     return None
 
 

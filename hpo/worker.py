@@ -18,11 +18,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import stored_study
+from hpo import leftovers, stored_study
 from hpo.claims import TOKEN, Claim, Claims, Lease, Wait, fail_hung, give_back, worker_name
 from hpo.devices import Slot, import_backend
 from hpo.errors import Interrupted, Outage, TrialInterrupted
 from hpo.events import EventLog
+from hpo.failures import MAX_FAILURES, ended, stop_at_failures
 from hpo.objective import Objective, Outcome
 from hpo.run_dir import RunDir
 from hpo.storage import LEASE, finish_trial, patience_of
@@ -67,6 +68,7 @@ class Worker:
         self, study: optuna.Study, definition: StudyDefinition, run_dir: RunDir, slot: Slot, *, is_watched: bool = False
     ) -> None:
         self._study = study
+        self._run_dir = run_dir
         self._is_watched = is_watched
         self._held: Claim | None = None
         self._slot = slot
@@ -103,17 +105,22 @@ class Worker:
 
     def _run_all(self) -> int:
         ran = 0
+        earlier = ended(self._study)
         baseline: int | None = None
         while not self._stop_signal:
             claim = self._claims.next()
             if claim is None:
+                if not self._is_watched:
+                    leftovers.remove_checkpoints(self._study, self._run_dir)
                 _logger.info("%s: the budget has ended after %d trials of this worker", self._name, ran)
                 return ran
             if isinstance(claim, Wait):
                 time.sleep(_POLL_SECONDS)
                 continue
-            self._run(claim)
+            failed = self._run(claim)
             ran += 1
+            if failed and not self._is_watched:  # else its launcher looks at all that fail
+                stop_at_failures(self._study, earlier, self._study.user_attrs.get("max_failures", MAX_FAILURES))
             # Here and not while a trial trains: a model's reference cycles hold its weights.
             gc.collect(2 if ran % _TRIALS_A_FULL_COLLECTION == 0 else 1)
             memory = psutil.Process().memory_info().rss
@@ -123,7 +130,8 @@ class Worker:
                 _recycle(f"memory has grown by more than {_GROWTH_BYTES // 1_000_000} MB")
         raise Interrupted(self._stop_signal, f"Worker {self._name} stopped; its trial was given back.")
 
-    def _run(self, claim: Claim) -> None:
+    def _run(self, claim: Claim) -> bool:
+        """Run a trial to its end; whether it failed."""
         storage, trial_id = self._study._storage, claim.trial._trial_id
         started = time.perf_counter()
         _logger.info("Trial %d started (attempt %d, seed %d)", claim.number, claim.attempt, claim.seed)
@@ -134,13 +142,14 @@ class Worker:
                 self._events.write("claim", trial=claim.number, **facts)
                 outcome = self._objective(claim)
                 self._tell(claim, outcome, time.perf_counter() - started)
+                return outcome.state == TrialState.FAIL
             except TrialInterrupted:
                 self._give_back(claim)
-                return
+                return False
             except UpdateFinishedTrialError:
                 _logger.warning("Trial %d was taken for lost while it ran: it is left to others", claim.number)
                 self._events.write("fenced", trial=claim.number)
-                return
+                return False
             except BaseException:
                 self._give_back(claim)
                 raise
@@ -180,7 +189,7 @@ class Worker:
 
     def _give_back(self, claim: Claim) -> None:
         give_back(self._study, claim.trial._trial_id, "interrupted")
-        self._events.write("give_back", trial=claim.number)
+        self._events.write("give_back", trial=claim.number, signal=self._stop_signal)
 
     def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         trial_id = claim.trial._trial_id

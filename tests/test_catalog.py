@@ -238,6 +238,17 @@ def test_a_file_that_everyone_may_replace_is_not_run(write_study: WriteStudy, tm
         assert catalog.load(str(path)).name == "mine"
 
 
+def test_a_link_to_where_everyone_can_replace_a_file_is_not_run(write_study: WriteStudy, tmp_path: Path) -> None:
+    """However well the link itself is kept."""
+    path = write_study(IMPORTS + _study("mine"), "mine.py")
+    link = tmp_path / "linked.py"
+    link.symlink_to(path)
+    assert catalog.load(str(link)).name == "mine"
+    path.parent.chmod(0o777)
+    with pytest.raises(StudyError, match=f"{path.parent} is writable by everyone"):
+        catalog.load(str(link))
+
+
 def test_a_file_of_another_user_is_not_run(write_study: WriteStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root's may be, and one of whoever owns hpo itself; a system without users has none."""
     path = write_study(IMPORTS + _study("mine"), "mine.py")

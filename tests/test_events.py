@@ -1,6 +1,7 @@
 """Events: one line each, whole, from many processes and before a kill."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,19 @@ def test_an_event_that_cannot_be_written_is_an_outage(tmp_path: Path) -> None:
     (tmp_path / "host-1.jsonl").mkdir()
     with pytest.raises(Outage, match=r"host-1\.jsonl cannot be written \(Is a directory\)"):
         EventLog(tmp_path / "host-1.jsonl").write("claim", trial=1)
+
+
+def test_an_event_for_which_there_is_no_room_leaves_no_half_line(tmp_path: Path) -> None:
+    """What a full disk takes of it is taken back, so that the next event is a line of its own."""
+    path = tmp_path / "host-1.jsonl"
+    log = EventLog(path)
+    log.write("claim", trial=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))
+    try:
+        with pytest.raises(Outage, match="cannot be written"):
+            log.write("report", trial=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.write("give_back", trial=1)
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["claim", "give_back"]

@@ -1,5 +1,6 @@
 """From a finished trial to files that load anywhere."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -15,7 +16,7 @@ import numpy as np
 import optuna
 import pytest
 
-from hpo import datasets, stored_study
+from hpo import datasets, results, stored_study, training
 from hpo.errors import FileError, HpoError, StudyError, UsageError
 from hpo.export import _prove, export
 from hpo.run_dir import RunDir
@@ -186,3 +187,21 @@ def test_a_file_that_predicts_otherwise_is_not_proven(study: optuna.Study, runs:
     done.h5.write_bytes(done.h5.read_bytes()[:2000])
     with pytest.raises(HpoError, match="does not load in a process without hpo"):
         _prove(done.h5, images, expected)
+
+
+def test_a_trial_of_halved_batches_is_retrained_in_halves(
+    study: optuna.Study, runs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole ones had no room when it ran."""
+    refit = training.refit
+    seen: list[tuple[int, int]] = []
+
+    def spied(model: Any, split: Any, *, batch_size: int, **others: Any) -> None:
+        seen.append((batch_size, model.optimizer.gradient_accumulation_steps))
+        refit(model, split, batch_size=batch_size, **others)
+
+    monkeypatch.setattr(training, "refit", spied)
+    row = dataclasses.replace(results.trial(study, 0), physical_batch_size=64)
+    monkeypatch.setattr(results, "trial", lambda study, number: row)
+    export(study, runs, tmp_path / "best.h5", number=0, retrain=True)
+    assert seen == [(64, 2)]

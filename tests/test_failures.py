@@ -1,5 +1,6 @@
 """What ends a study whose trials fail, and what it says of them."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
@@ -61,6 +62,16 @@ def test_failures_one_after_another_end_a_study() -> None:
         stop_at_failures(study, set(), 2)
     with pytest.raises(TooManyFailures, match=r"^The last trial of 's' failed \(nan\), .* the loss was nan\. Fix the"):
         stop_at_failures(study, set(), 1)
+
+
+def test_the_order_is_not_the_clock_s() -> None:
+    """One that was an hour ahead, or in another zone, ended those that failed."""
+    bad, good = _trial(0.9, "average", failed=True), _trial(0.1, "max", failed=False)
+    bad.datetime_complete = datetime.now() + timedelta(hours=1)
+    stop_at_failures(_study(bad, bad, good, good), set(), 2)
+    bad.datetime_complete = datetime.now() - timedelta(hours=1)
+    with pytest.raises(TooManyFailures):
+        stop_at_failures(_study(good, good, bad, bad), set(), 2)
 
 
 def test_a_result_in_between_goes_on() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
@@ -415,3 +417,62 @@ def test_a_full_disk_is_not_the_trial_s_fault(tmp_path: Path, monkeypatch: pytes
 
     with pytest.raises(Outage, match=r"is full\. Free some space and launch again"):
         _run(score, tmp_path)
+
+
+def test_an_error_of_the_objective_s_own_database_fails_its_trial(tmp_path: Path) -> None:
+    """It is no error of the study's storage, which would give the trial back."""
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        with sqlalchemy.create_engine("sqlite://").connect() as connection:
+            connection.exec_driver_sql("SELECT * FROM missing")
+        return 1.0
+
+    failed = _run(score, tmp_path)
+    assert (failed.state, failed.stop_reason) == (TrialState.FAIL, "error")
+    assert "no such table: missing" in failed.records["failure"]
+
+
+def test_an_error_of_the_storage_within_a_report_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial is given back."""
+
+    def broken(self: optuna.Trial, value: float, step: int) -> None:
+        raise StorageInternalError("the disk is broken")
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        trial.report(0.5, 1)
+        return 1.0
+
+    monkeypatch.setattr(optuna.Trial, "report", broken)
+    with pytest.raises(StorageInternalError, match="the disk is broken"):
+        _run(score, tmp_path)
+
+
+@pytest.mark.parametrize(("lacks", "state"), [(1, TrialState.COMPLETE), (2, TrialState.FAIL)])
+def test_an_objective_that_runs_out_of_memory_has_a_second_try(lacks: int, state: TrialState, tmp_path: Path) -> None:
+    """And no third."""
+    calls: list[int] = []
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        calls.append(trial.number)
+        if len(calls) <= lacks:
+            raise MemoryError
+        return 1.0
+
+    outcome = _run(score, tmp_path)
+    assert (outcome.state, len(calls)) == (state, 2)
+    assert outcome.stop_reason == ("completed" if state == TrialState.COMPLETE else "out_of_memory")
+
+
+def test_a_model_without_an_input_is_built_for_the_images(tmp_path: Path) -> None:
+    """Its parameters are counted, and its checkpoints fit."""
+
+    def deferred(params: dict[str, Any], dataset: Dataset) -> Any:
+        import keras
+
+        model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")])
+        model.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    definition = _trained(model=deferred, settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=1))
+    outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
+    assert (outcome.state, outcome.records["parameters"]) == (TrialState.COMPLETE, 7850)

@@ -14,10 +14,11 @@ import sqlalchemy.orm
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
 
 from hpo.errors import StorageError
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, finish_trial, open_storage, pulses, resolve_url, study_lock
+from hpo.storage import backend_of, finish_trial, open_storage, pulses, resolve_url, shown, study_lock
 
 
 @pytest.mark.parametrize(
@@ -215,3 +216,10 @@ def test_pulses_are_of_running_trials(storage: BaseStorage) -> None:
 def _running(study: optuna.Study) -> int:
     """The id of a new running trial, made as a claim makes one: Study.ask would warn that it does not beat."""
     return study._storage.create_new_trial(study._study_id)
+
+
+@pytest.mark.parametrize("name", ["password", "sslpassword", "passwd", "Password", "oauth_client_secret"])
+def test_a_url_for_people_has_no_secret(name: str) -> None:
+    """Wherever it stands, and however it is spelt; where the database is, it says."""
+    url = make_url(f"postgresql+psycopg://me:canary@db/hpo?{name}=canary&host=/run/postgresql")
+    assert shown(url) == "postgresql+psycopg://me:***@db/hpo?host=%2Frun%2Fpostgresql"

@@ -46,6 +46,16 @@ study = StudyDefinition(name="hung", objective=score, space={"x": FloatDistribut
                         budget=Budget(trials=3, trial_timeout=6))
 """
 
+FAILING = """
+from optuna.distributions import FloatDistribution
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    raise RuntimeError("the sensor is unplugged")
+
+study = StudyDefinition(name="failing", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=20))
+"""
+
 GROWING = """
 from optuna.distributions import FloatDistribution
 from hpo import Budget, StudyDefinition, worker
@@ -162,4 +172,17 @@ def test_a_worker_that_has_grown_starts_afresh(hpo: Hpo, write_study: Callable[.
     assert len(values) == 6
     assert max(value for value in values if value is not None) < 4
     assert len({trial.user_attrs["claim"]["worker"] for trial in study.trials}) == 1
+    backend_of(study._storage).engine.dispose()
+
+
+def test_trials_that_all_fail_end_a_worker_without_a_launcher(
+    hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir
+) -> None:
+    """As many as its launch said, with the same exit code; those that failed before it began do not count."""
+    study = _record(write_study(FAILING, "failing.py"), run_dir)
+    study.set_user_attr("max_failures", 3)
+    for trials in (3, 6):
+        answer = hpo("worker", "--study", "failing", code=3)
+        assert "The last 3 trials of 'failing' failed (error), the latest with: RuntimeError" in answer.stderr
+        assert [trial.state.name for trial in study.trials] == ["FAIL"] * trials
     backend_of(study._storage).engine.dispose()

@@ -61,6 +61,7 @@ def find(trials: list[FrozenTrial], events: list[Event], *, budget: int, is_kept
     repeated = _repeated(events)
     broken = {
         "claimed twice": _claims(events),
+        "records": _records(trials, events),
         "attempted twice": _attempts(trials, events),
         "at once": _overlaps(events),
         "results": _results(trials, events),
@@ -74,11 +75,7 @@ def find(trials: list[FrozenTrial], events: list[Event], *, budget: int, is_kept
             if trial.state == TrialState.FAIL
         ],
         "budget": [],
-        "trained again": [
-            f"trial {number} trained epochs {epochs} again" for number, epochs in repeated.items() if len(epochs) > 1
-        ]
-        if is_kept
-        else [],
+        "trained again": _trained_again(events, repeated) if is_kept else [],
     }
     if len(finished) != budget:
         broken["budget"].append(f"{len(finished)} trials finished, but the budget is {budget}")
@@ -89,11 +86,8 @@ def read_events(run_dir: RunDir, name: str) -> list[Event]:
     """The events of all workers in the order of the machine's clock; the half line of a killed one is left out."""
     events = []
     for path in Path(run_dir.events(name)).glob("*.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                events.append({**json.loads(line), "log": path.stem})
-            except json.JSONDecodeError:
-                continue
+        *whole, _half = path.read_text(encoding="utf-8").split("\n")
+        events += [{**json.loads(line), "log": path.stem} for line in whole]
     return sorted(events, key=lambda event: event["monotonic"])
 
 
@@ -101,6 +95,33 @@ def _claims(events: list[Event]) -> list[str]:
     """Each trial is claimed once."""
     claims = Counter(event["trial"] for event in events if event["event"] == "claim")
     return [f"trial {number} was claimed {count} times" for number, count in claims.items() if count > 1]
+
+
+def _records(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
+    """The storage has each claim and each report that a worker wrote down, and no result of a trial without."""
+    stored = {trial.number: trial for trial in trials}
+    violations = [f"trial {n} is in no storage" for n in sorted({event["trial"] for event in events} - stored.keys())]
+    claimed = [event for event in events if event["event"] == "claim" and event["trial"] in stored]
+    for event in claimed:
+        claim = stored[event["trial"]].user_attrs.get("claim", {})
+        said = event["configuration"], event["attempt"]
+        if said != (claim.get("configuration"), claim.get("attempt")):
+            violations.append(f"trial {event['trial']} was claimed as {said}, but is stored as {claim}")
+    begun = {event["trial"] for event in claimed}
+    violations += [
+        f"trial {trial.number} is {trial.state.name}, but nobody claimed it"
+        for trial in trials
+        if trial.state.is_finished() and not was_given_back(trial) and trial.number not in begun
+    ]
+    reports: dict[tuple[int, int], float] = {}
+    for event in events:
+        if event["event"] == "report" and event["trial"] in stored:
+            reports.setdefault((event["trial"], event["epoch"]), event["value"])
+    for (number, epoch), value in reports.items():
+        found = stored[number].intermediate_values.get(epoch)
+        if found != value:
+            violations.append(f"trial {number} reported {value} at epoch {epoch}, but {found} is stored")
+    return violations
 
 
 def _attempts(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
@@ -161,6 +182,29 @@ def _results(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
         for event in events
         if event["event"] == "told" and stored.get(event["trial"]) != (event["state"], event["value"])
     ]
+    return violations
+
+
+def _trained_again(events: list[Event], repeated: dict[int, list[int]]) -> list[str]:
+    """An attempt trains one epoch again at most, none after a signal, and goes on from one that was trained."""
+    violations = [
+        f"trial {number} trained epochs {epochs} again" for number, epochs in repeated.items() if len(epochs) > 1
+    ]
+    configuration = {event["trial"]: event["configuration"] for event in events if event["event"] == "claim"}
+    signalled: dict[int, bool] = {}  # by configuration, whether its last attempt ended so
+    trained: dict[int, int] = defaultdict(int)
+    for event in events:
+        number = configuration.get(event["trial"], event["trial"])
+        if event["event"] == "claim" and signalled.get(number) and repeated.get(event["trial"]):
+            violations.append(f"trial {event['trial']} trained {repeated[event['trial']]} again after a signal")
+        if event["event"] in ("claim", "give_back"):
+            signalled[number] = bool(event.get("signal"))
+        if event["event"] == "resume" and event["epoch"] > trained[number]:
+            violations.append(
+                f"trial {event['trial']} went on from epoch {event['epoch']}, but {trained[number]} were trained"
+            )
+        if event["event"] == "report":
+            trained[number] = max(trained[number], event["epoch"])
     return violations
 
 

@@ -1,5 +1,6 @@
 """The checker finds what it is there to find."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ class History:
         self.study.set_user_attr("budget", 2)
         self.log = EventLog(run_dir.events("s") / "host-1.jsonl")
         self.claim(0, configuration=0, attempt=1)
-        self.log.write("report", trial=0, epoch=1, value=0.1)
+        self.report(0, epoch=1, value=0.1)
         self.end(0, TrialState.FAIL, None, given_back=True)
         self.claim(1, configuration=0, attempt=2)
         self.log.write("resume", trial=1, epoch=1)
         for epoch in (1, 2):
-            self.log.write("report", trial=1, epoch=epoch, value=0.2)
+            self.report(1, epoch=epoch, value=0.2)
         self.tell(1, 0.2)
         self.claim(2, configuration=2, attempt=1)
         self.tell(2, 0.3)
@@ -41,6 +42,11 @@ class History:
         claim = {"configuration": configuration, "attempt": attempt}
         self.study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"claim": claim}))
         self.log.write("claim", trial=number, configuration=configuration, attempt=attempt)
+
+    def report(self, number: int, *, epoch: int, value: float) -> None:
+        trial_id = self.study.trials[number]._trial_id
+        self.study._storage.set_trial_intermediate_value(trial_id, epoch, value)
+        self.log.write("report", trial=number, epoch=epoch, value=value)
 
     def tell(self, number: int, value: float) -> None:
         for event in ("tell", "told"):
@@ -111,7 +117,41 @@ def _failed(history: History) -> None:
 def _two_epochs_again(history: History) -> None:
     history.claim(3, configuration=0, attempt=3)
     for epoch in (1, 2):
-        history.log.write("report", trial=3, epoch=epoch, value=0.1)
+        history.report(3, epoch=epoch, value=0.1)
+
+
+def _again_after_a_signal(history: History) -> None:
+    history.claim(3, configuration=3, attempt=1)
+    history.report(3, epoch=1, value=0.1)
+    history.log.write("give_back", trial=3, signal=15)
+    history.claim(4, configuration=3, attempt=2)
+    history.report(4, epoch=1, value=0.1)
+
+
+def _resumed_too_late(history: History) -> None:
+    history.claim(3, configuration=3, attempt=1)
+    history.report(3, epoch=1, value=0.1)
+    history.claim(4, configuration=3, attempt=2)
+    history.log.write("resume", trial=4, epoch=4)
+
+
+def _another_claim(history: History) -> None:
+    history.study.add_trial(
+        optuna.create_trial(state=TrialState.RUNNING, user_attrs={"claim": {"configuration": 7, "attempt": 3}})
+    )
+    history.log.write("claim", trial=3, configuration=0, attempt=1)
+
+
+def _unclaimed(history: History) -> None:
+    history.study.add_trial(optuna.create_trial(state=TrialState.COMPLETE, value=0.5))
+
+
+def _unstored(history: History) -> None:
+    history.log.write("claim", trial=5, configuration=5, attempt=1)
+
+
+def _another_report(history: History) -> None:
+    history.log.write("report", trial=2, epoch=1, value=0.9)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +167,12 @@ def _two_epochs_again(history: History) -> None:
         pytest.param(_too_many, "3 trials finished, but the budget is 2", id="over-budget"),
         pytest.param(_failed, "trial 3 failed (error): OSError: lost", id="failed"),
         pytest.param(_two_epochs_again, "trial 3 trained epochs [1, 2] again", id="epochs-repeated"),
+        pytest.param(_again_after_a_signal, "trial 4 trained [1] again after a signal", id="epoch-after-a-signal"),
+        pytest.param(_resumed_too_late, "trial 4 went on from epoch 4, but 1 were trained", id="epochs-left-out"),
+        pytest.param(_another_claim, "trial 3 was claimed as (0, 1), but is stored as", id="another-claim"),
+        pytest.param(_unclaimed, "trial 3 is COMPLETE, but nobody claimed it", id="claimed-by-nobody"),
+        pytest.param(_unstored, "trial 5 is in no storage", id="not-stored"),
+        pytest.param(_another_report, "trial 2 reported 0.9 at epoch 1, but None is stored", id="lost-report"),
     ],
 )
 def test_each_violation_is_found(
@@ -138,7 +184,10 @@ def test_each_violation_is_found(
 
 
 def test_the_half_line_of_a_killed_worker_is_left_out(history: History, run_dir: RunDir, tmp_path: Path) -> None:
-    """It is what a kill leaves, no violation."""
+    """It is what a kill leaves, no violation; a broken line before others is none that a kill leaves."""
     with (run_dir.events("s") / "host-1.jsonl").open("a") as stream:
         stream.write('{"time": 1, "eve')
     assert _violations(history, run_dir) == []
+    history.log.write("give_back", trial=2)
+    with pytest.raises(json.JSONDecodeError):
+        _violations(history, run_dir)

@@ -98,6 +98,28 @@ def test_launches_are_interrupted(
     results.add(f"{signum.name} of launches", storage_url, times, faults.check())
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("times", [pytest.param(1, id="once"), pytest.param(10, id="many", marks=FULL)])
+def test_interrupted_trainings_lose_no_epoch(
+    times: int, signum: signal.Signals, storage_url: str, tmp_path: Path, begin: Begin, results: Results
+) -> None:
+    """Each ends its epoch, keeps it, and is gone on with from there."""
+    if "postgresql" in storage_url and times == 1:
+        pytest.skip("checkpoints are files, whatever the storage; the full numbers are run on both")
+    faults = begin(tmp_path, storage_url, TRAINED, trials=3 * times)
+    for _ in range(times):
+        reports = faults.count("report")
+        launcher = faults.launch(workers=2)
+        wait_for(lambda reports=reports: faults.count("report") > reports + 1)
+        assert interrupt(launcher, signum) == 128 + signum, faults.log()
+        assert faults.running() == 0
+    assert faults.count("give_back") >= times
+    faults.run(workers=2, seconds=3600)
+    finding = faults.check()
+    assert finding.repeated == 0
+    results.add(f"{signum.name} of launches that train", storage_url, times, finding)
+
+
 def test_a_machine_that_is_shut_down_loses_no_epoch(tmp_path: Path, run_dir: RunDir, begin: Begin) -> None:
     """It sends SIGTERM to all processes, and workers get another from their launcher: each keeps its epoch."""
     faults = begin(tmp_path, f"sqlite:///{run_dir.database}", TRAINED, trials=2)
