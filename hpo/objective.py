@@ -338,10 +338,10 @@ def build(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
     """The study's model for ``params``, compiled.
 
     Raises:
-        InvalidModel, OutOfMemory: these parameters give no model, or one that is too large.
+        InvalidModel, OutOfMemory: these parameters give no model, one for other data, or one that is too large.
         TrialError: the study's builder returned something else.
     """
-    from hpo.training import as_failure
+    from hpo.training import as_failure, check_shapes
 
     assert definition.model is not None
     try:
@@ -355,6 +355,7 @@ def build(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
         raise failure from error
     if not getattr(model, "compiled", False):
         raise TrialError(f"the study's `model` must return a compiled keras.Model, but returned {model!r}")
+    check_shapes(model, dataset)
     return model
 
 

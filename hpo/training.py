@@ -255,8 +255,34 @@ def as_failure(error: Exception, *, trained: bool) -> TrialFailure | None:
     if is_out_of_memory(error):
         return OutOfMemory("the device has too little memory for this model and batch size")
     if (not trained and isinstance(error, ValueError | TypeError)) or "InvalidArgument" in type(error).__name__:
-        return InvalidModel(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        # TensorFlow begins with where, and ends with what.
+        return InvalidModel(text if len(text) <= 300 else f"{text[:100]} … {text[-200:]}")
     return None
+
+
+def check_shapes(model: keras.Model, dataset: Dataset) -> None:
+    """Check that a model takes the images of ``dataset`` and has an output for each of its classes.
+
+    What it does not say of itself shows when it is fitted.
+
+    Raises:
+        InvalidModel: it does not; the message has both shapes.
+    """
+    takes, gives = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    images = dataset.input_shape
+    if isinstance(takes, tuple) and (
+        len(takes) != 4 or any(n not in (None, has) for n, has in zip(takes[1:], images, strict=True))
+    ):
+        raise InvalidModel(f"the model takes images of {_by(takes[1:])}, but those of the data set have {_by(images)}")
+    loss = getattr(model, "loss", None)
+    by_label = loss == "sparse_categorical_crossentropy" or isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+    if by_label and isinstance(gives, tuple) and len(gives) == 2 and gives[1] != dataset.num_classes:
+        raise InvalidModel(f"the model has {gives[1]} outputs, but the data set has {dataset.num_classes} classes")
+
+
+def _by(shape: tuple[int | None, ...]) -> str:
+    return "x".join("any" if n is None else str(n) for n in shape)
 
 
 def describe(model: keras.Model) -> dict[str, Any]:

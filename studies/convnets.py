@@ -11,10 +11,11 @@ mnist = StudyDefinition(
     dataset="mnist",
     model=build_stack,
     base={"optimizer": "rmsprop", "batch_size": 64, "epochs": 5},
-    remarks="Looked at: the epochs. Our best is one of the last three of the five: ours have hardly converged. "
-    "The reported accuracies are higher, and the reported losses higher as well, two to five times ours: as after many "
-    "more epochs than the five that the report names, where a network grows surer of its few mistakes. Which images it "
-    "validated on it does not say; ours are a stratified twelfth.",
+    remarks="Looked at: the losses. The reported accuracies are higher, and the reported losses higher as well, two to "
+    "five times ours: as after many more epochs than the five that the report names, where a network grows surer of "
+    "its few mistakes. And at the images: it does not say which it validated on, ours are a stratified twelfth. The "
+    "default model, whose test accuracy it gives as 99.14, lies as close to our first as chance explains, if it is "
+    "that one.",
     settings=[
         Setting(
             {"layers": "conv32 pool conv64 pool conv64 flatten dense64 softmax"},
@@ -56,8 +57,10 @@ fashion = replace(
     base={"optimizer": "rmsprop", "batch_size": 64, "epochs": 20},
     remarks="Looked at: test 7, tested above and validated below the reported accuracies. It is tested with the "
     "weights of its best epoch, the report's probably with those of its last: the reported loss, almost twice ours, is "
-    "that of a network that trained on after its best epoch. Which images it validated on the report does not say: it "
-    "has more than two points between test 7's two accuracies, we have less than one.",
+    "that of a network that trained on after its best epoch. It validated on the first 5,000 "
+    "training images, we on a stratified twelfth: it has more than two points between test 7's two accuracies, we have "
+    "less than one. Retrained on all training images for 15 epochs, one of its models came to 90.70 on the test "
+    "images; `hpo export` does that.",
     settings=[
         Setting(
             {"layers": "conv32 pool conv64 pool conv64 flatten dense128 softmax"},

@@ -15,6 +15,7 @@ VALIDATION = (
     "units, 5 epochs, a rate of 0.01) in four of its tables, with a different figure in each. See fmnist-conditions "
     "for what it does not name."
 )
+MOSTLY = VALIDATION.replace("which lie closer", "most of which lie closer")
 
 filters = StudyDefinition(
     name="fmnist-filters",
@@ -62,7 +63,7 @@ epochs = replace(
     filters,
     name="fmnist-epochs",
     description="Report D: 1 to 20 epochs, five repeats",
-    remarks=VALIDATION.replace("which lie closer", "most of which lie closer"),
+    remarks=MOSTLY,
     settings=vary(
         "epochs",
         {
@@ -79,7 +80,7 @@ learning_rate = replace(
     filters,
     name="fmnist-learning-rate",
     description="Report D: learning rates of 0.1 to 0.00001, five repeats",
-    remarks=VALIDATION + " From 0.001 down, the smaller the rate, the further ours lies below the reported figure, and "
+    remarks=MOSTLY + " From 0.001 down, the smaller the rate, the further ours lies below the reported figure, and "
     "our last epoch is always our best: ours has learned less in the same epochs. The report's steps seem to be larger "
     "at the same rate; fmnist-conditions tries what could make them so.",
     settings=vary(
@@ -116,7 +117,9 @@ dropout = replace(
 conditions = replace(
     filters,
     name="fmnist-conditions",
-    remarks="Neither another batch size nor another momentum brings the first setting up to the reported figure. What "
+    remarks="Neither another batch size nor another momentum brings the first setting up to the reported figure, the "
+    "second highest of the four that the report has for it (89.11, 89.55, 89.93 and 90.09; the lowest is within two "
+    "deviations of ours). What "
     "it is measured on is one explanation that remains: our validation accuracy lies closer. The smallest rate comes "
     "out above its reported figure with a momentum of 0.99 or with Adam, and far below it with 0.9 (see "
     "fmnist-learning-rate): the report's small rates stepped further than SGD with the usual momentum does.",

@@ -37,7 +37,8 @@ activation_optimizer = StudyDefinition(
     "optimizer, sgd with a momentum of 0.9. With adadelta, adagrad and adamax our best epoch is the last of twenty or "
     "the one before: at those rates ours have not converged, and most lie below. With the other optimizers ours lie "
     "above but for two, by up to 3.6 points; the report's own second runs differed by up to 2. As in the report, "
-    "adadelta and adagrad are the last two of each activation.",
+    "adadelta and adagrad are the last two of each activation. For its reference network, here relu with sgd, the "
+    "report has three figures, 87.20, 89.43 and 89.93; ours is compared with the first, and lies nearest to the last.",
     settings=grid(
         {
             "activation": CategoricalDistribution(ACTIVATIONS),
@@ -64,7 +65,8 @@ mlp = replace(
     model=build_mlp,
     base={"units": 128, "batch_size": 128, "epochs": 20},
     remarks="Looked at: the epochs, which the report does not name. Our best is the last of twenty, with a rate "
-    "that was reduced; fewer epochs give less. As in the report, more layers than one bring nothing.",
+    "that was reduced. More layers than one make no difference in the report, and here, with one run each, none that "
+    "could not be chance.",
     settings=vary(
         "hidden_layers",
         {1: {"test_accuracy": 0.8794}, 2: {"test_accuracy": 0.8748}, 3: {"test_accuracy": 0.8755}},

@@ -476,3 +476,33 @@ def test_a_model_without_an_input_is_built_for_the_images(tmp_path: Path) -> Non
     definition = _trained(model=deferred, settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=1))
     outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
     assert (outcome.state, outcome.records["parameters"]) == (TrialState.COMPLETE, 7850)
+
+
+@pytest.mark.parametrize(
+    ("takes", "gives", "message"),
+    [
+        pytest.param((64, 64, 1), 10, "takes images of 64x64x1, but those of the data set have 28x28x1", id="larger"),
+        pytest.param((28, 28, 3), 10, "takes images of 28x28x3, but those of the data set have 28x28x1", id="colours"),
+        pytest.param((784,), 10, "takes images of 784, but those of the data set have 28x28x1", id="flat"),
+        pytest.param((None, None, 1), 3, "the model has 3 outputs, but the data set has 10 classes", id="few-classes"),
+        pytest.param((28, 28, 1), 20, "the model has 20 outputs, but the data set has 10 classes", id="many-classes"),
+    ],
+)
+def test_a_model_of_other_data_is_invalid(
+    takes: tuple[int | None, ...], gives: int, message: str, tmp_path: Path
+) -> None:
+    """Before it is trained, and with both shapes; one that pools would else train on images of any size."""
+
+    def other(params: dict[str, Any], dataset: Dataset) -> Any:
+        import keras
+
+        images = keras.Input(takes)
+        pooled = images if len(takes) == 1 else keras.layers.GlobalAveragePooling2D()(images)
+        model = keras.Model(images, keras.layers.Dense(gives, activation="softmax")(pooled))
+        model.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    definition = _trained(model=other, settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=1))
+    outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
+    assert (outcome.state, outcome.stop_reason) == (TrialState.FAIL, "invalid_model")
+    assert message in outcome.records["failure"]
