@@ -14,6 +14,8 @@ import optuna
 import psutil
 import pytest
 from command import Hpo
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from hpo import stored_study
 from hpo.errors import StorageError, StudyError
@@ -144,7 +146,7 @@ def _trials(tmp_path: Path, name: str) -> list[optuna.trial.FrozenTrial]:
         return []  # not made yet
     try:
         return stored_study.load(storage, name).trials
-    except StudyError:
+    except (StudyError, StorageInternalError, SQLAlchemyError):  # its tables are being made
         return []
     finally:
         backend_of(storage).engine.dispose()

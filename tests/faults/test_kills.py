@@ -98,8 +98,14 @@ def test_launches_are_interrupted(
     results.add(f"{signum.name} of launches", storage_url, times, faults.check())
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("times", [pytest.param(1, id="once"), pytest.param(10, id="many", marks=FULL)])
+@pytest.mark.parametrize(
+    ("times", "signum"),
+    [
+        pytest.param(1, signal.SIGINT, id="once"),  # SIGTERM is in the next test
+        pytest.param(10, signal.SIGINT, id="many-sigint", marks=FULL),
+        pytest.param(10, signal.SIGTERM, id="many-sigterm", marks=FULL),
+    ],
+)
 def test_interrupted_trainings_lose_no_epoch(
     times: int, signum: signal.Signals, storage_url: str, tmp_path: Path, begin: Begin, results: Results
 ) -> None:
