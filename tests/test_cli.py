@@ -937,10 +937,14 @@ def test_a_storage_that_fails_costs_no_trial(hpo: Hpo, write_study: Callable[...
     fail = """
 def fail(params, trial):
     if trial.number == 0:
-        from optuna.exceptions import StorageInternalError
-
-        raise StorageInternalError("the server closed the connection")
+        trial._trial.report = closed
+        trial.report(0.5, 1)
     return params["x"]
+
+def closed(value, step):
+    from optuna.exceptions import StorageInternalError
+
+    raise StorageInternalError("the server closed the connection")
 
 study = define(objective=fail)
 """
