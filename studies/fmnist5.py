@@ -24,8 +24,8 @@ architectures = StudyDefinition(
     base={"optimizer": "adam", "learning_rate": 0.001, "batch_size": 128, "epochs": 50},
     remarks="Looked at: the last epochs. Model 1 ends its fifty with the reported accuracy and loss in training and "
     "near them in validation; ours is measured by its best epoch, the report's probably by its last. That is not all "
-    "with the other models, which add normalization and dropout: these bring more here than in the report, which held out "
-    "other images, tested on a tenth of the training images and not on the official test images, and does not say "
+    "with the other models, which add normalization and dropout: these bring more here than in the report, which held "
+    "out other images, tested on a tenth of the training images and not on the official test images, and does not say "
     "which classes it merged; consecutive pairs fit its scores for each class. Not as in the report: its he_normal in "
     "the first convolution of model 1.",
     settings=[
