@@ -190,7 +190,7 @@ def test_a_claimed_trial_is_born_with_a_heartbeat(storage: BaseStorage, run_dir:
     """In the transaction that makes it: nobody sees it without, whoever dies or restarts in between."""
     claims = _claims(storage, run_dir)
     trial_id, _claim = claims._take([])
-    assert pulses(storage, claims._study._study_id)[trial_id].age < math.inf
+    assert pulses(storage, claims._study._study_id)[trial_id].age < LEASE
 
 
 def test_a_claim_whose_answer_was_lost_is_made_once(storage: BaseStorage, run_dir: RunDir) -> None:

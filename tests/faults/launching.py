@@ -101,6 +101,13 @@ class Faults:
         self._launched.append(launcher)
         return launcher
 
+    def launch_and_train(self, workers: int) -> "subprocess.Popen[bytes]":
+        """Start ``hpo launch`` and return when it has reported two more epochs."""
+        reports = self.count("report")
+        launcher = self.launch(workers)
+        wait_for(lambda: self.count("report") > reports + 1)
+        return launcher
+
     def end(self) -> None:
         """End what a test that failed has left, stopped workers among it."""
         for launcher in self._launched:

@@ -114,9 +114,7 @@ def test_interrupted_trainings_lose_no_epoch(
         pytest.skip("checkpoints are files, whatever the storage; the full numbers are run on both")
     faults = begin(tmp_path, storage_url, TRAINED, trials=3 * times)
     for _ in range(times):
-        reports = faults.count("report")
-        launcher = faults.launch(workers=2)
-        wait_for(lambda reports=reports: faults.count("report") > reports + 1)
+        launcher = faults.launch_and_train(workers=2)
         assert interrupt(launcher, signum) == 128 + signum, faults.log()
         assert faults.running() == 0
     assert faults.count("give_back") >= times
@@ -129,8 +127,7 @@ def test_interrupted_trainings_lose_no_epoch(
 def test_a_machine_that_is_shut_down_loses_no_epoch(tmp_path: Path, run_dir: RunDir, begin: Begin) -> None:
     """It sends SIGTERM to all processes, and workers get another from their launcher: each keeps its epoch."""
     faults = begin(tmp_path, f"sqlite:///{run_dir.database}", TRAINED, trials=2)
-    launcher = faults.launch(workers=2)
-    wait_for(lambda: faults.count("report") > 1)
+    launcher = faults.launch_and_train(workers=2)
     for process in (*workers_of(launcher), launcher):
         process.send_signal(signal.SIGTERM)
     assert launcher.wait(60) == 128 + signal.SIGTERM, faults.log()

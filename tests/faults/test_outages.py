@@ -160,9 +160,7 @@ def test_the_disk_of_checkpoints_is_full(
         pytest.skip("a storage on another disk")
     faults = begin(small_disk, storage_url, TRAINED, trials=2 * times)
     for _ in range(times):
-        reports = faults.count("report")
-        launcher = faults.launch(workers=1)
-        wait_for(lambda reports=reports: faults.count("report") > reports + 1)
+        launcher = faults.launch_and_train(workers=1)
         filler = _fill(small_disk)
         assert launcher.wait(120) == Outage.exit_code, faults.log()
         assert faults.running() == 0
