@@ -146,7 +146,7 @@ class Objective:
             StorageInternalError, SQLAlchemyError: the storage cannot do what it is asked.
             UpdateFinishedTrialError: the trial was taken for lost and ended while it ran.
         """
-        trial = ReportedTrial(claim, self._definition.direction, self._interrupted, self._events)
+        trial = ReportedTrial(claim, self._definition.search_direction, self._interrupted, self._events)
         try:
             trial.params = {**self._definition.base, **self._definition.space_of(claim.origin).suggest(claim.trial)}
             return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
@@ -258,7 +258,7 @@ class Objective:
             epochs=min(params.get("epochs", definition.budget.max_epochs), definition.budget.max_epochs),
             batch_size=batch_size,
             metric=definition.metric,
-            direction=definition.direction,
+            direction=definition.search_direction,
             stopping=dataclasses.replace(
                 definition.stopping, patience=params.get("patience", definition.stopping.patience)
             ),

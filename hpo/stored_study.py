@@ -44,7 +44,7 @@ def create_or_resume(
     study = optuna.create_study(
         storage=storage,
         study_name=definition.name,
-        direction=definition.direction,
+        direction=definition.search_direction,
         load_if_exists=True,
         sampler=definition.sampler,
         pruner=definition.explicit_pruner(),
@@ -57,10 +57,10 @@ def create_or_resume(
                 raise StudyError(
                     f"The storage holds a study {definition.name!r} that hpo did not launch. Choose another --name."
                 )
-            if [direction.name.lower() for direction in study.directions] != [definition.direction]:
+            if [direction.name.lower() for direction in study.directions] != [definition.search_direction]:
                 raise StudyError(
                     f"The storage holds an empty study {definition.name!r} of another direction than "
-                    f"{definition.direction!r}. Choose another --name."
+                    f"{definition.search_direction!r}. Choose another --name."
                 )
             # First what nobody waits for: from the moment the definition is there, the study counts as recorded.
             study.set_user_attr("environment", environment())

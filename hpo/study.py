@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from optuna.distributions import IntDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, TPESampler
 
 from hpo import canonical, datasets
 from hpo.budget import Budget, Stopping, is_number, is_whole
+from hpo.direction import Direction, direction_of
 from hpo.errors import StudyError
 from hpo.experiment import Planned, Setting, values_of
 from hpo.run_dir import RunDir, check_study_name
@@ -64,7 +65,9 @@ class StudyDefinition:
             ``max_resource="auto"``, which differs between processes, becomes ``budget.max_epochs``.
         warm_starts: configurations to try first, never pruned; a parameter left out is sampled.
         metric: what is searched for, by its name in Keras's epoch logs.
-        direction: "maximize" or "minimize".
+        direction: "maximize" or "minimize". None takes it from the metric's name: losses and errors are minimized,
+            accuracy, AUC, precision, recall, F1 and R² are maximized. For every other metric, and for an
+            ``objective``, it must be given.
         stopping: early stopping and learning-rate reduction within a trial.
         validation_fraction: the part of the training images held out, stratified.
         subset: how many of the training images to use, validation included; None for all.
@@ -92,7 +95,7 @@ class StudyDefinition:
     base: Params = field(default_factory=dict)
     remarks: str = ""
     metric: str = "val_accuracy"
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Direction | None = None
     stopping: Stopping = field(default_factory=Stopping)
     validation_fraction: float = 0.1
     subset: int | None = None
@@ -118,7 +121,7 @@ class StudyDefinition:
                 "`dataset` and `model` must both be given, or `objective` instead, but got "
                 f"dataset={self.dataset!r}, model={self.model!r}."
             )
-        one_objective = "A study has one: a pruner cannot rank trials by two. Combine them into one number."
+        single = "A study has one: a pruner cannot rank trials by two. Combine them into one number."
         whole = "a whole number of at least"
         rules: list[tuple[str, bool, str]] = [
             ("description", isinstance(self.description, str), "a text."),
@@ -129,8 +132,8 @@ class StudyDefinition:
             ("prepare", self.prepare is None or callable(self.prepare), "a function (params, split, seed) -> split."),
             ("budget", isinstance(self.budget, Budget), "a Budget, such as Budget(trials=40)."),
             ("stopping", isinstance(self.stopping, Stopping), "a Stopping, such as Stopping(patience=6)."),
-            ("direction", self.direction in ("maximize", "minimize"), f"'maximize' or 'minimize'. {one_objective}"),
-            ("metric", isinstance(self.metric, str) and bool(self.metric), f"the name of one metric. {one_objective}"),
+            ("direction", self.direction in ("maximize", "minimize", None), f"'maximize' or 'minimize'. {single}"),
+            ("metric", isinstance(self.metric, str) and bool(self.metric), f"the name of one metric. {single}"),
             ("sampler", isinstance(self.sampler, BaseSampler), "a sampler from optuna.samplers."),
             ("sampler", not _unpickles(self.sampler), _NO_PICKLE),
             ("pruner", isinstance(self.pruner, BasePruner), "a pruner from optuna.pruners."),
@@ -147,6 +150,12 @@ class StudyDefinition:
         for name, holds, rule in rules:
             if not holds:
                 raise StudyError(f"`{name}` must be {rule} It is {getattr(self, name)!r}.")
+        if self._direction() is None:
+            said_by = "the objective has no metric" if self.objective else f"the metric {self.metric!r} has no name"
+            raise StudyError(
+                f"`direction` must be given, because {said_by} that says it. "
+                'Write direction="maximize" or direction="minimize".'
+            )
         object.__setattr__(self, "base", _plain(self.base))
         if self.model is not None:
             for params in (self.base, *(setting.params for setting in self.settings)):
@@ -200,6 +209,16 @@ class StudyDefinition:
                 f"the experiment has {len(self.settings)} settings with {self.repeats} repeats, so at most "
                 f"{len(self.settings) * self.repeats} trials, but its budget is {self.trials}."
             )
+
+    @property
+    def search_direction(self) -> Direction:
+        """The direction, that of the metric's name if none is given."""
+        direction = self._direction()
+        assert direction is not None  # checked above
+        return direction
+
+    def _direction(self) -> Direction | None:
+        return self.direction or (direction_of(self.metric) if self.objective is None else None)
 
     @property
     def search_space(self) -> Space:
@@ -318,7 +337,7 @@ class StudyDefinition:
             "pruner": _settings(self.explicit_pruner()),
             "warm_starts": self.first_trials(),
             "metric": self.metric,
-            "direction": self.direction,
+            "direction": self.search_direction,
             "stopping": dataclasses.asdict(self.stopping),
             "validation_fraction": self.validation_fraction,
             "subset": self.subset,

@@ -13,5 +13,6 @@ from hpo import Budget, StudyDefinition
 def score(params, trial):
     return params["x"]
 
-study = StudyDefinition(name="instant", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=5))
+study = StudyDefinition(name="instant", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=5))
 """

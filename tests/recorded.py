@@ -25,7 +25,7 @@ class Recorded:
             **fields,
         }
         if "model" not in given:
-            given["objective"] = _never
+            given = {"objective": _never, "direction": "maximize", **given}
         self._definition = StudyDefinition(**given)
         self.study, _ = stored_study.create_or_resume(storage, self._definition, run_dir)
 

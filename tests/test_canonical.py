@@ -117,7 +117,10 @@ def test_fingerprint_depends_on(fields: dict[str, Any]) -> None:
 
 def test_fingerprint_depends_on_the_objective() -> None:
     """As on the model of a study that has one."""
-    one, other = (_definition(dataset=None, model=None, objective=function) for function in (score, other_score))
+    one, other = (
+        _definition(dataset=None, model=None, objective=function, direction="maximize")
+        for function in (score, other_score)
+    )
     assert one.fingerprint != other.fingerprint
 
 
@@ -211,6 +214,7 @@ def test_changes_show_old_and_new_values() -> None:
     )
     assert changes(old.canonical(), new.canonical()) == [
         "budget.trial_seconds: null -> 60",
+        'direction: "maximize" -> "minimize"',
         'metric: "val_accuracy" -> "val_loss"',
         "seed: 0 -> 7",
         "space.momentum.attributes.high: 0.9 -> absent",

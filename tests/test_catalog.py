@@ -20,6 +20,7 @@ STUDY = """
     name="{name}",
     description="{description}",
     objective=lambda params, trial: params["x"],
+    direction="maximize",
     space={{"x": FloatDistribution(0, 1)}},
     budget=Budget(trials=5),
 )

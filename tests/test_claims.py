@@ -35,7 +35,7 @@ def score(params, trial):
         log.write(f"{trial.number}\\n")
     return params["x"]
 
-study = StudyDefinition(name="thousand", objective=score, space={"x": FloatDistribution(0, 1)},
+study = StudyDefinition(name="thousand", objective=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=1000), sampler=RandomSampler())
 """
 
@@ -50,7 +50,7 @@ def score(params, trial):
     return params["size"]
 
 study = StudyDefinition(
-    name="factors", objective=score, budget=Budget(), repeats=5, sampler=RandomSampler(),
+    name="factors", objective=score, direction="maximize", budget=Budget(), repeats=5, sampler=RandomSampler(),
     settings=grid({"size": IntDistribution(1, 6), "kind": CategoricalDistribution(["a", "b"])}),
 )
 """
@@ -60,6 +60,7 @@ def _definition(**changes: Any) -> StudyDefinition:
     fields: dict[str, Any] = {
         "name": "s",
         "objective": lambda params, trial: 0.0,
+        "direction": "maximize",
         "space": {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])},
         "budget": Budget(trials=3),
         "sampler": RandomSampler(),

@@ -53,7 +53,8 @@ def score(params, trial):
     return params["x"]
 
 def define(**fields):
-    return StudyDefinition(**{"name": "bad", "objective": score, "space": X, "budget": BUDGET, **fields})
+    return StudyDefinition(**{"name": "bad", "objective": score, "direction": "maximize", "space": X,
+                              "budget": BUDGET, **fields})
 """
 
 # What a spreadsheet would calculate, what Rich would take for a colour, a trial that fails and an infinite one.
@@ -84,7 +85,8 @@ def score(params, trial):
         trial.report(params["x"], epoch)
     return params["x"]
 
-study = StudyDefinition(name="slow", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=6))
+study = StudyDefinition(name="slow", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=6))
 """
 
 

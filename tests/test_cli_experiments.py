@@ -28,8 +28,8 @@ def score(params, trial):
     return params["offset"] + {"low": 1.0, "high": 2.0}[params["kind"]]
 
 study = StudyDefinition(
-    name="kinds", description="Three kinds, twice each", objective=score, budget=Budget(), repeats=2,
-    base={"offset": 0.25}, remarks="Theirs had no third kind.",
+    name="kinds", description="Three kinds, twice each", objective=score, direction="maximize", budget=Budget(),
+    repeats=2, base={"offset": 0.25}, remarks="Theirs had no third kind.",
     settings=[
         Setting({"kind": "low"}, {"seconds": 7}),
         Setting({"kind": "none"}, {"seconds": 5}, name="the third"),
@@ -46,7 +46,7 @@ def score(params, trial):
     return 0.5
 
 def define(**fields):
-    return StudyDefinition(**{"name": "bad", "objective": score, "budget": Budget(), **fields})
+    return StudyDefinition(**{"name": "bad", "objective": score, "direction": "maximize", "budget": Budget(), **fields})
 """
 
 

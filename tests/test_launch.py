@@ -33,7 +33,8 @@ def score(params, trial):
         trial.report(params["x"], epoch)
     return params["x"]
 
-study = StudyDefinition(name="slow", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=6))
+study = StudyDefinition(name="slow", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=6))
 """
 
 FAILING = """
@@ -45,7 +46,8 @@ def score(params, trial):
     time.sleep(0.1)
     raise RuntimeError("the sensor is unplugged")
 
-study = StudyDefinition(name="failing", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
+study = StudyDefinition(name="failing", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
 """
 
 FULL_DISK = """
@@ -56,7 +58,8 @@ from hpo import Budget, StudyDefinition
 def score(params, trial):
     raise OSError(errno.ENOSPC, "No space left on device")
 
-study = StudyDefinition(name="full", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
+study = StudyDefinition(name="full", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
 """
 
 WRONG_METRIC = """
@@ -73,7 +76,8 @@ from hpo import Budget, StudyDefinition
 def score(params, trial):
     os._exit((41, 0, 2, 75)[trial.number % 4])
 
-study = StudyDefinition(name="dying", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
+study = StudyDefinition(name="dying", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
 """
 
 STILLBORN = """
@@ -85,7 +89,7 @@ if "worker" in sys.argv:
     print("hpo: the driver is too old", file=sys.stderr, flush=True)
     os._exit(41)
 
-study = StudyDefinition(name="stillborn", objective=print, space={"x": FloatDistribution(0, 1)},
+study = StudyDefinition(name="stillborn", objective=print, direction="maximize", space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=50))
 """
 
@@ -104,7 +108,8 @@ def score(params, trial):
         time.sleep(600)
     return params["x"]
 
-study = StudyDefinition(name="hung", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=3))
+study = StudyDefinition(name="hung", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=3))
 """
 
 

@@ -19,7 +19,8 @@ from hpo.storage import backend_of, open_storage, resolve_url
 
 # A module imports only those before it; a package is one of them.
 LAYERS = (
-    "errors", "one_line", "run_dir", "devices", "space", "experiment", "datasets", "budget", "canonical", "study",
+    "errors", "one_line", "run_dir", "devices", "space", "experiment", "datasets", "budget", "direction", "canonical",
+    "study",
     "catalog", "models", "patience", "storage", "stored_study", "seeds", "claims", "failures", "results", "leftovers",
     "events", "checkpoint", "callbacks", "training", "input_file", "model_inspection", "model_file", "evaluate",
     "objective", "worker", "launch", "progress", "averages", "report", "evaluation_view", "predict", "export",
@@ -103,6 +104,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> str:
     definition = StudyDefinition(
         name="stored",
         objective=lambda params, trial: 0.0,
+        direction="maximize",
         space={"x": FloatDistribution(0, 1)},
         budget=Budget(trials=3),
         sampler=RandomSampler(),

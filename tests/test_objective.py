@@ -31,10 +31,14 @@ Score = Callable[[dict[str, Any], ReportedTrial], Any]
 
 def _run(objective: Score, tmp_path: Path, *, warm: bool = False, interrupted: bool = False, **fields: Any) -> Outcome:
     definition = StudyDefinition(
-        name="s", objective=objective, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1), **fields
+        name="s",
+        objective=objective,
+        space={"x": FloatDistribution(0, 1)},
+        budget=Budget(trials=1),
+        **{"direction": "maximize", **fields},
     )
     study = optuna.create_study(
-        direction=definition.direction, sampler=RandomSampler(seed=0), pruner=ThresholdPruner(lower=0.5)
+        direction=definition.search_direction, sampler=RandomSampler(seed=0), pruner=ThresholdPruner(lower=0.5)
     )
     claim = Claim(study.ask(), seed=11, attempt=1, configuration=0, uuid="u", origin={"warm_start": 0} if warm else {})
     run = Objective(
@@ -161,7 +165,7 @@ def test_an_objective_without_memory_has_that_type(tmp_path: Path) -> None:
 def _claim(definition: StudyDefinition, setting: int | None = None) -> Claim:
     """A claim of a trial of this setting; without one, of a trial that is sampled."""
     study = optuna.create_study(
-        direction=definition.direction, sampler=RandomSampler(seed=0), pruner=definition.explicit_pruner()
+        direction=definition.search_direction, sampler=RandomSampler(seed=0), pruner=definition.explicit_pruner()
     )
     if setting is None:
         return Claim(study.ask(), seed=11, attempt=1, configuration=100, uuid="u", origin={})
@@ -196,6 +200,7 @@ def test_a_trial_of_an_experiment_has_the_parameters_of_its_setting(tmp_path: Pa
     definition = StudyDefinition(
         name="s",
         objective=score,
+        direction="maximize",
         settings=[Setting({"x": 1}), Setting({"x": 2, "momentum": 0.9}), Setting({"kind": "b"})],
         base={"x": 0, "units": 16},
         budget=Budget(),
@@ -228,7 +233,12 @@ def test_no_pruner_ends_a_trial_of_an_experiment(tmp_path: Path) -> None:
         return 0.2
 
     definition = StudyDefinition(
-        name="s", objective=score, settings=[Setting({"x": 1})], pruner=ThresholdPruner(lower=0.5), budget=Budget()
+        name="s",
+        objective=score,
+        direction="maximize",
+        settings=[Setting({"x": 1})],
+        pruner=ThresholdPruner(lower=0.5),
+        budget=Budget(),
     )
     run = Objective(
         definition,

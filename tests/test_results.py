@@ -36,6 +36,7 @@ class _Search:
             **{
                 "name": "s",
                 "objective": lambda params, trial: 0.0,
+                "direction": "maximize",
                 "space": {"x": FloatDistribution(0, 1)},
                 "budget": Budget(trials=20),
                 "sampler": RandomSampler(),

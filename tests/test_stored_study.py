@@ -40,6 +40,7 @@ def _definition(**fields: Any) -> StudyDefinition:
     given = {
         "name": "s",
         "objective": score,
+        "direction": "maximize",
         "space": SPACE,
         "budget": Budget(trials=3),
         "sampler": RandomSampler(),

@@ -36,13 +36,47 @@ def _definition(**fields: Any) -> StudyDefinition:
 
 
 def _with_objective(**fields: Any) -> StudyDefinition:
-    return _definition(**{"dataset": ..., "model": ..., "objective": score, **fields})
+    return _definition(**{"dataset": ..., "model": ..., "objective": score, "direction": "maximize", **fields})
 
 
 def _experiment(**fields: Any) -> StudyDefinition:
     """A study of three settings with a model; a field set to ``...`` is left out."""
     settings = vary("filters", {8: {}, 16: {}, 32: {}})
     return _definition(**{"space": ..., "settings": settings, "budget": Budget(), **fields})
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [("val_loss", "minimize"), ("val_head_loss", "minimize"), ("val_auc_1", "maximize"), ("val_accuracy", "maximize")],
+)
+def test_the_direction_follows_from_the_metric(metric: str, direction: str) -> None:
+    """Else a search for the smallest loss would find the largest; one that is given counts."""
+    definition = _definition(metric=metric)
+    assert definition.search_direction == definition.canonical()["direction"] == direction
+    other = "minimize" if direction == "maximize" else "maximize"
+    assert _definition(metric=metric, direction=other).search_direction == other
+
+
+def test_a_study_of_another_metric_has_its_direction() -> None:
+    """Study files make one study from another with ``dataclasses.replace``: the direction is not left behind."""
+    assert dataclasses.replace(_definition(), metric="val_loss").search_direction == "minimize"
+    assert _definition().with_overrides(trials=5).search_direction == "maximize"
+
+
+def test_a_direction_that_no_name_says_must_be_given() -> None:
+    """Optuna would minimize, others maximize: whichever is assumed, half of the studies would find their worst."""
+    way_out = 'Write direction="maximize" or direction="minimize".'
+    message = (
+        f"Study 's': `direction` must be given, because the metric 'val_quality' has no name that says it. {way_out}"
+    )
+    with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
+        _definition(metric="val_quality")
+    message = f"Study 's': `direction` must be given, because the objective has no metric that says it. {way_out}"
+    with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
+        _with_objective(direction=None)
+    with pytest.raises(StudyError, match=r"because the objective has no metric"):
+        _with_objective(direction=None, metric="val_loss")
+    assert _with_objective(direction="minimize").search_direction == "minimize"
 
 
 @pytest.mark.parametrize(

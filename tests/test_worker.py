@@ -25,7 +25,8 @@ def score(params, trial):
     print("begun", flush=True)
     time.sleep(60)
 
-study = StudyDefinition(name="deaf", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1))
+study = StudyDefinition(name="deaf", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1))
 """
 
 PATIENT = "from hpo import worker\nworker._STOP_SECONDS = 1\nworker._GIVE_BACK_SECONDS = 10\n"  # 9 and 1 otherwise
@@ -42,7 +43,7 @@ def score(params, trial):
         time.sleep(60)
     return trial.number
 
-study = StudyDefinition(name="hung", objective=score, space={"x": FloatDistribution(0, 1)},
+study = StudyDefinition(name="hung", objective=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=3, trial_timeout=6))
 """
 
@@ -53,7 +54,8 @@ from hpo import Budget, StudyDefinition
 def score(params, trial):
     raise RuntimeError("the sensor is unplugged")
 
-study = StudyDefinition(name="failing", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=20))
+study = StudyDefinition(name="failing", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=20))
 """
 
 GROWING = """
@@ -67,7 +69,7 @@ def score(params, trial):
     kept.append(bytearray(20_000_000))
     return len(kept)
 
-study = StudyDefinition(name="growing", objective=score, space={"x": FloatDistribution(0, 1)},
+study = StudyDefinition(name="growing", objective=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=6))
 """
 

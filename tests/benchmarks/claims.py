@@ -63,7 +63,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 from hpo import Budget, StudyDefinition
 
-study = StudyDefinition(name="claims", objective=score, space={{"x": FloatDistribution(0, 1)}},
+study = StudyDefinition(name="claims", objective=score, direction="maximize", space={{"x": FloatDistribution(0, 1)}},
                         budget=Budget(trials={budget}), sampler=RandomSampler())
 """
 

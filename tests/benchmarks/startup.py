@@ -28,7 +28,8 @@ from hpo import Budget, StudyDefinition
 def score(params, trial):
     return params["x"]
 
-study = StudyDefinition(name="small", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=24))
+study = StudyDefinition(name="small", objective=score, direction="maximize",
+                        space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=24))
 """
 
 

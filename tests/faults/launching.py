@@ -39,7 +39,7 @@ def score(params, trial):
     return params["x"] * 10
 
 study = StudyDefinition(
-    name="faults", objective=score, space={{"x": FloatDistribution(0, 1)}},
+    name="faults", objective=score, direction="maximize", space={{"x": FloatDistribution(0, 1)}},
     budget=Budget(trials={trials}, max_retries=1000),
 )
 """

@@ -82,7 +82,7 @@ def launch(setup: Setup, workers: int, seconds: float) -> bool:
     is left that would do so: what then is still running is never given up.
     """
     definition = setup.definition
-    optuna.create_study(storage=setup.storage(), study_name=definition.name, direction=definition.direction)
+    optuna.create_study(storage=setup.storage(), study_name=definition.name, direction=definition.search_direction)
     running = [subprocess.Popen(setup.command("worker")) for _ in range(workers)]
     deadline = time.monotonic() + seconds
     is_met = False
