@@ -11,7 +11,7 @@ class Budget:
 
     Args:
         trials: trials in all, over every launch; None for an experiment that runs each of its settings.
-        max_epochs: the most epochs of one trial; where the space has a parameter ``epochs``, its upper end.
+        max_epochs: the most epochs of one trial; a parameter ``epochs`` must not exceed it.
         trial_seconds: seconds of training after which a trial ends with its epoch and keeps its best.
         trial_timeout: seconds after which a trial has hung: its process is killed and the trial failed.
         max_retries: how often a configuration runs again whose worker died.
@@ -37,6 +37,10 @@ class Budget:
 @dataclass(frozen=True, kw_only=True)
 class Stopping:
     """When a trial has learned what it can; each is a number of epochs without a better metric.
+
+    Both are on unless a study turns them off, with ``stopping=None``. The learning rate is reduced in every trial whose
+    optimizer has a fixed rate, so that a constant rate does not stay constant; an optimizer with a Keras schedule keeps
+    to its schedule. A comparison of learning rates or schedules needs ``Stopping(reduce_lr_patience=None)``, or None.
 
     Args:
         patience: epochs until the trial ends with the weights of its best epoch; None trains to the end.

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution
 
 from hpo.errors import StudyError
 from hpo.space import Params, Space
+from hpo.values import KINDS, WAY_OUT, is_plain, plain_params, shown
 
 # What can be reported of a setting and is measured of ours: the names that `hpo report` compares.
 FIGURES = (
@@ -41,15 +42,14 @@ class Setting:
             raise StudyError(f"The reported figures of a setting must be a dictionary, but got {self.reported!r}.")
         if not isinstance(self.name, str):
             raise StudyError(f"The name of a setting must be a text, but got {self.name!r}.")
-        object.__setattr__(self, "params", dict(self.params))
-        object.__setattr__(self, "reported", dict(self.reported))
+        object.__setattr__(self, "params", plain_params(self.params))
+        object.__setattr__(self, "reported", plain_params(self.reported))
         for parameter, value in self.params.items():
             if not isinstance(parameter, str):
                 raise StudyError(f"The name of a parameter must be a text, but a setting has {parameter!r}.")
-            if not isinstance(value, str | int | float | bool | None) or value != value:  # NaN
+            if not is_plain(value):
                 raise StudyError(
-                    f"The value of {parameter!r} in a setting must be a number, a text, True, False or None, "
-                    f"but got {value!r}."
+                    f"The value of {parameter!r} in a setting must be {KINDS}, but got {shown(value)}. {WAY_OUT}"
                 )
         for figure, value in self.reported.items():
             if figure not in FIGURES:

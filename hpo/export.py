@@ -90,7 +90,7 @@ def export(
     dataset = definition.load_dataset(run_dir)
     assert dataset is not None
     stored_study.check_data(study, dataset.sha256)
-    row = dataclasses.replace(row, params={**definition.base, **row.params})
+    row = dataclasses.replace(row, params=definition.whole_params(row.params))
     if retrain:
         images = len(dataset.train.labels) + len(dataset.validation.labels)
         announce(f"Training trial {row.number} afresh: {row.best_epoch} epochs on {images} images.")

@@ -148,7 +148,7 @@ class Objective:
         """
         trial = ReportedTrial(claim, self._definition.search_direction, self._interrupted, self._events)
         try:
-            trial.params = {**self._definition.base, **self._definition.space_of(claim.origin).suggest(claim.trial)}
+            trial.params = self._definition.whole_params(self._definition.space_of(claim.origin).suggest(claim.trial))
             return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
         except optuna.TrialPruned:
             return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=_epochs(trial))
@@ -260,7 +260,7 @@ class Objective:
             metric=definition.metric,
             direction=definition.search_direction,
             stopping=dataclasses.replace(
-                definition.stopping, patience=params.get("patience", definition.stopping.patience)
+                definition.trial_stopping, patience=params.get("patience", definition.trial_stopping.patience)
             ),
             seconds=definition.budget.trial_seconds,
         )

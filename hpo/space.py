@@ -1,6 +1,7 @@
 """A search space: Optuna's own distributions by name, some of them only where another has certain values."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from optuna.distributions import (
 )
 
 from hpo.errors import SpaceError
+from hpo.values import KINDS, WAY_OUT, is_plain, plain, shown
 
 Params = dict[str, Any]
 
@@ -37,16 +39,19 @@ class When:
             raise SpaceError(
                 f"The values of a condition must be a list with at least one value, but got {self.values!r}."
             )
-        object.__setattr__(self, "values", tuple(self.values))
+        object.__setattr__(self, "values", tuple(map(plain, self.values)))
 
 
 @dataclass(frozen=True)
 class Space:
     """The parameters to search, in the order in which they are suggested.
 
+    A parameter with one value is a pin: what depends on another value of it may stay in the space, and never exists.
+
     Raises:
-        SpaceError: the space is empty, a parameter is not an Optuna distribution, or a condition names
-            a parameter that does not stand before it or a value that parameter cannot have.
+        SpaceError: the space is empty, a parameter is not an Optuna distribution, a choice is none that a storage can
+            hold or is equal to another, or a condition names a parameter that does not stand before it or a value
+            that parameter cannot have.
     """
 
     parameters: Mapping[str, BaseDistribution | When]
@@ -57,31 +62,25 @@ class Space:
                 f"A search space must be a dictionary with at least one parameter, but got {self.parameters!r}. "
                 'Write, for example, {"filters": IntDistribution(8, 128, log=True)}.'
             )
-        object.__setattr__(self, "parameters", dict(self.parameters))
+        object.__setattr__(self, "parameters", {n: _checked(n, parameter) for n, parameter in self.parameters.items()})
         seen: set[str] = set()
         for name, parameter in self.parameters.items():
-            self._check(name, parameter, seen)
+            if isinstance(parameter, When):
+                self._check_condition(name, parameter, seen)
             seen.add(name)
 
-    def _check(self, name: str, parameter: object, seen: set[str]) -> None:
-        distribution = parameter.distribution if isinstance(parameter, When) else parameter
-        if not isinstance(distribution, FloatDistribution | IntDistribution | CategoricalDistribution):
-            raise SpaceError(
-                f"Parameter {name!r} must be an Optuna distribution, but got {distribution!r}. Use FloatDistribution, "
-                "IntDistribution or CategoricalDistribution from optuna.distributions."
-            )
-        if not isinstance(parameter, When):
-            return
+    def _check_condition(self, name: str, parameter: When, seen: set[str]) -> None:
         if parameter.parameter not in seen:
             raise SpaceError(
                 f"The condition of {name!r} must name a parameter that stands before it, but got "
                 f"{parameter.parameter!r}. Parameters before it: {', '.join(sorted(seen)) or 'none'}."
             )
+        distribution = self.distribution(parameter.parameter)
         for value in parameter.values:
-            if not _contains(self.distribution(parameter.parameter), value):
+            if not distribution.single() and not _contains(distribution, value):
                 raise SpaceError(
-                    f"The condition of {name!r} can never hold: {parameter.parameter!r} cannot be {value!r}. "
-                    f"It is {self.distribution(parameter.parameter)}."
+                    f"The condition of {name!r} can never hold: {parameter.parameter!r} cannot be {shown(value)}. "
+                    f"It is {distribution}."
                 )
 
     def distribution(self, name: str) -> BaseDistribution:
@@ -115,29 +114,44 @@ class Space:
             ]
         return grid
 
-    def check(self, params: Mapping[str, Any]) -> None:
-        """Raise ``SpaceError`` where ``params``, which may be partial, is not a point of this space."""
+    def point(self, params: Mapping[str, Any]) -> Params:
+        """``params``, which may be partial, with the values that this space has for them, such as 0.0 for 0.
+
+        Raises:
+            SpaceError: they are not in this space.
+        """
+        point: Params = {}
         for name, value in params.items():
             if name not in self.parameters:
                 raise SpaceError(
                     f"{name!r} is not a parameter of this space. Its parameters: {', '.join(self.parameters)}."
                 )
-            if not _contains(self.distribution(name), value):
-                raise SpaceError(
-                    f"{name}={value!r} lies outside of {self.distribution(name)}. Widen it or change the value."
-                )
+            distribution = self.distribution(name)
+            if not _contains(distribution, plain(value)):
+                raise SpaceError(f"{name}={shown(value)} lies outside of {distribution}. Widen it or change the value.")
+            point[name] = distribution.to_external_repr(distribution.to_internal_repr(plain(value)))
+        return point
 
     def limited(self, name: str, high: int) -> "Space":
-        """This space with the integer parameter ``name``, where there is one, at most ``high``."""
+        """This space with the whole numbers of the parameter ``name``, if there is one, at most ``high``.
+
+        What depends on larger ones is left out.
+        """
         if name not in self.parameters:
             return self
-        parameter, distribution = self.parameters[name], self.distribution(name)
-        if not isinstance(distribution, IntDistribution) or distribution.high <= high:
+        limit = _limited(self.distribution(name), high)
+        if limit == self.distribution(name):
             return self
-        low, step = min(distribution.low, high), distribution.step
-        limit = IntDistribution(low, high - (high - low) % step, log=distribution.log, step=step)
-        limited = When(parameter.parameter, parameter.values, limit) if isinstance(parameter, When) else limit
-        return Space({**self.parameters, name: limited})
+        kept: dict[str, BaseDistribution | When] = {}
+        for other, parameter in self.parameters.items():
+            distribution = limit if other == name else self.distribution(other)
+            if not isinstance(parameter, When):
+                kept[other] = distribution
+            elif parameter.parameter in kept:
+                values = [v for v in parameter.values if parameter.parameter != name or _contains(limit, v)]
+                if values:
+                    kept[other] = When(parameter.parameter, values, distribution)
+        return Space(kept)
 
     def as_json(self) -> dict[str, Any]:
         """The canonical form: plain dictionaries in the order of the parameters."""
@@ -163,10 +177,68 @@ def can_continue(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return True
 
 
+def _checked(name: object, parameter: object) -> BaseDistribution | When:
+    """The parameter with Python's own numbers for NumPy's, if it can be searched."""
+    if not isinstance(name, str) or not name:
+        raise SpaceError(f"The name of a parameter must be a text, but got {name!r}.")
+    if isinstance(parameter, When):
+        return When(parameter.parameter, parameter.values, _plain_distribution(name, parameter.distribution))
+    return _plain_distribution(name, parameter)
+
+
+def _plain_distribution(name: str, distribution: object) -> BaseDistribution:
+    match distribution:
+        case CategoricalDistribution():
+            choices = [plain(choice) for choice in distribution.choices]
+            for index, choice in enumerate(choices):
+                if not is_plain(choice):
+                    raise SpaceError(f"A choice of {name!r} must be {KINDS}, but got {shown(choice)}. {WAY_OUT}")
+                # Optuna finds a choice by ==, by which True is 1: it would record the one for the other.
+                if choice in choices[:index]:
+                    other = choices[choices.index(choice)]
+                    raise SpaceError(
+                        f"The choices of {name!r} must differ, but {other!r} and {choice!r} are equal. "
+                        f"Leave one out, or make them texts."
+                    )
+            return CategoricalDistribution(choices)
+        case IntDistribution():
+            return IntDistribution(
+                distribution.low, distribution.high, log=bool(distribution.log), step=distribution.step
+            )
+        case FloatDistribution(low=low, high=high):
+            if not math.isfinite(low) or not math.isfinite(high):
+                raise SpaceError(f"The range of {name!r} must be finite, but got {distribution}.")
+            return FloatDistribution(low, high, log=bool(distribution.log), step=distribution.step)
+    raise SpaceError(
+        f"Parameter {name!r} must be an Optuna distribution, but got {shown(distribution)}. Use FloatDistribution, "
+        "IntDistribution or CategoricalDistribution from optuna.distributions."
+    )
+
+
+def _limited(distribution: BaseDistribution, high: int) -> BaseDistribution:
+    """``distribution`` with its whole numbers at most ``high``."""
+    match distribution:
+        case IntDistribution() if distribution.high > high:
+            low, step = min(distribution.low, high), distribution.step
+            return IntDistribution(low, high - (high - low) % step, log=distribution.log, step=step)
+        case CategoricalDistribution():
+            return CategoricalDistribution(
+                list(dict.fromkeys(at_most(choice, high) for choice in distribution.choices))
+            )
+    return distribution
+
+
+def at_most(value: Any, high: int) -> Any:
+    """A whole number limited to ``high``; every other value as it is."""
+    return min(value, high) if type(value) is int else value
+
+
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if not isinstance(distribution, CategoricalDistribution) and type(value) not in (int, float):
+        return False  # Optuna takes the text "5" for 5
     try:
         return distribution._contains(distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return False
 
 

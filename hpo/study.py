@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.distributions import IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, TPESampler
@@ -19,7 +19,8 @@ from hpo.direction import Direction, direction_of
 from hpo.errors import StudyError
 from hpo.experiment import Planned, Setting, values_of
 from hpo.run_dir import RunDir, check_study_name
-from hpo.space import Params, Space
+from hpo.space import Params, Space, at_most
+from hpo.values import plain_params, shown
 
 _NO_PICKLE = (
     "another than CmaEsSampler: it unpickles what it finds in the storage, so that whoever can write there could run "
@@ -59,7 +60,7 @@ class StudyDefinition:
         prepare: ``(params, split, seed) -> split``: the images that a trial trains on, such as with altered copies.
         objective: ``(params, trial) -> float``; ``trial.report(value, epoch)`` records a value and ends the
             trial when it is to be pruned; ``trial.params``, ``trial.seed`` and ``trial.number`` are at hand.
-        seed: of the validation split, of the sampler and of each trial.
+        seed: of the validation split, of the sampler and of each trial; from 0 to 2**32 - 1.
         sampler: an Optuna sampler; each trial draws from a stream of its own, seeded by ``seed`` and its number.
         pruner: an Optuna pruner, asked after each epoch (epochs count from 1). Hyperband's
             ``max_resource="auto"``, which differs between processes, becomes ``budget.max_epochs``.
@@ -96,7 +97,7 @@ class StudyDefinition:
     remarks: str = ""
     metric: str = "val_accuracy"
     direction: Direction | None = None
-    stopping: Stopping = field(default_factory=Stopping)
+    stopping: Stopping | None = field(default_factory=Stopping)
     validation_fraction: float = 0.1
     subset: int | None = None
     merge: datasets.Merge | None = None
@@ -131,13 +132,17 @@ class StudyDefinition:
             ("objective", self.objective is None or callable(self.objective), "a function (params, trial) -> float."),
             ("prepare", self.prepare is None or callable(self.prepare), "a function (params, split, seed) -> split."),
             ("budget", isinstance(self.budget, Budget), "a Budget, such as Budget(trials=40)."),
-            ("stopping", isinstance(self.stopping, Stopping), "a Stopping, such as Stopping(patience=6)."),
+            (
+                "stopping",
+                isinstance(self.stopping, Stopping | None),
+                "a Stopping, such as Stopping(patience=6), or None.",
+            ),
             ("direction", self.direction in ("maximize", "minimize", None), f"'maximize' or 'minimize'. {single}"),
             ("metric", isinstance(self.metric, str) and bool(self.metric), f"the name of one metric. {single}"),
             ("sampler", isinstance(self.sampler, BaseSampler), "a sampler from optuna.samplers."),
             ("sampler", not _unpickles(self.sampler), _NO_PICKLE),
             ("pruner", isinstance(self.pruner, BasePruner), "a pruner from optuna.pruners."),
-            ("seed", is_whole(self.seed, at_least=0), f"{whole} 0."),
+            ("seed", is_whole(self.seed, at_least=0) and self.seed < 2**32, f"{whole} 0 and at most {2**32 - 1}."),
             ("validation_fraction", is_number(self.validation_fraction, above=0, below=1), "between 0 and 1."),
             ("subset", self.subset is None or is_whole(self.subset, at_least=1), f"{whole} 1, or None for all."),
             ("merge", self.merge is None or _is_merge(self.merge), "groups of old labels, such as ((0, 1), (2, 3))."),
@@ -156,52 +161,64 @@ class StudyDefinition:
                 f"`direction` must be given, because {said_by} that says it. "
                 'Write direction="maximize" or direction="minimize".'
             )
-        object.__setattr__(self, "base", _plain(self.base))
-        if self.model is not None:
-            for params in (self.base, *(setting.params for setting in self.settings)):
-                self._check_training(params)
+        object.__setattr__(self, "base", plain_params(self.base))
+        object.__setattr__(self, "settings", tuple(self.settings))
         if self.settings:
             self._check_experiment()
         elif self.budget.trials is None:
             raise StudyError(
                 "a search must have a number of trials. Write budget=Budget(trials=40), or give `settings`."
             )
-        space = self._whole_space()
+        space = Space(values_of(self.settings) if self.settings else self.space)
         if not self.settings:
             object.__setattr__(self, "space", space.parameters)
-        object.__setattr__(self, "settings", tuple(self.settings))
-        object.__setattr__(self, "warm_starts", tuple(_plain(params) for params in self.warm_starts))
-        for params in self.warm_starts:
-            space.check(params)
+        if self.model is not None:
+            self._check_training(space)
+        object.__setattr__(self, "warm_starts", tuple(map(space.point, self.warm_starts)))
 
-    def _check_training(self, params: Params) -> None:
-        """The parameters that are not the model's."""
+    def _check_training(self, space: Space) -> None:
+        """The parameters that are not the model's: whole numbers, and no more epochs than the budget has."""
         for name in ("epochs", "batch_size", "patience"):
-            value = params.get(name, 1)
-            if not is_whole(value, at_least=1) and (name, value) != ("patience", None):
-                raise StudyError(
-                    f"`{name}` must be a whole number of at least 1, but `base` or a setting has {value!r}."
-                )
+            for where, value in self._values(name, space):
+                if not is_whole(value, at_least=1) and (name, value) != ("patience", None):
+                    way_out = " Use an IntDistribution." if isinstance(value, FloatDistribution) else ""
+                    raise StudyError(
+                        f"`{name}` must be a whole number of at least 1, but {where} has {shown(value)}.{way_out}"
+                    )
         most = self.budget.max_epochs
-        if params.get("epochs", most) > most and "max_epochs" not in self.overrides:
+        where, longest = max(self._values("epochs", space), key=lambda found: found[1], default=("", most))
+        if longest > most and "max_epochs" not in self.overrides:
+            trials = "" if self.budget.trials is None else f"trials={self.budget.trials}, "
             raise StudyError(
-                f"`epochs` must be at most the budget's {most}, but `base` or a setting has {params['epochs']}. "
-                f"Write budget=Budget(max_epochs={params['epochs']})."
+                f"`epochs` must be at most the budget's {most}, but {where} has {longest}. "
+                f"Write budget=Budget({trials}max_epochs={longest})."
             )
+
+    def _values(self, name: str, space: Space) -> list[tuple[str, Any]]:
+        """Where the parameter ``name`` stands, with each of its values there; of a range its ends."""
+        found = [("`base`", self.base[name])] if name in self.base else []
+        where = "a setting" if self.settings else "the space"
+        match space.distribution(name) if name in space.parameters else None:
+            case IntDistribution(low=low, high=high):
+                found += [(where, low), (where, high)]
+            case CategoricalDistribution(choices=choices):
+                found += [(where, choice) for choice in choices]
+            case FloatDistribution() as distribution:
+                found.append((where, distribution))
+        return found
 
     def _check_experiment(self) -> None:
         if self.space:
             raise StudyError("give either `space` to search, or `settings` to compare, but got both.")
         if self.warm_starts:
             raise StudyError("`warm_starts` belong to a search, but there are `settings`. Make each a Setting.")
-        params = [dict(setting.params) for setting in self.settings]
+        params = [setting.params for setting in self.settings]
         if twice := next((one for one in params if params.count(one) > 1), None):
             raise StudyError(f"each setting must be there once, but {twice!r} is there twice. `repeats` runs it again.")
-        most = self.budget.max_epochs
-        params = [{**one, "epochs": min(one["epochs"], most)} if "epochs" in one else one for one in params]
+        params = [setting.params for setting in self.search_settings]
         if twice := next((one for one in params if params.count(one) > 1), None):
             raise StudyError(
-                f"each setting must differ, but with at most {most} epochs two are {twice!r}. "
+                f"each setting must differ, but with at most {self.budget.max_epochs} epochs two are {twice!r}. "
                 "Raise --max-epochs, or the budget's max_epochs."
             )
         if self.trials > len(self.settings) * self.repeats:
@@ -222,16 +239,30 @@ class StudyDefinition:
 
     @property
     def search_space(self) -> Space:
-        """The space, with ``epochs`` limited to the budget; of an experiment the values that its settings have."""
-        return self._whole_space().limited("epochs", self.budget.max_epochs)
+        """The space, with ``epochs`` limited to ``--max-epochs``; of an experiment the values of its settings."""
+        if self.settings:
+            return Space(values_of(self.search_settings))
+        space = Space(self.space)
+        return space.limited("epochs", self.budget.max_epochs) if "max_epochs" in self.overrides else space
 
-    def _whole_space(self) -> Space:
-        return Space(values_of(self.settings) if self.settings else self.space)
+    @property
+    def search_settings(self) -> tuple[Setting, ...]:
+        """The settings, with ``epochs`` limited to ``--max-epochs``."""
+        return tuple(dataclasses.replace(setting, params=self._limited(setting.params)) for setting in self.settings)
+
+    def whole_params(self, asked: Params) -> Params:
+        """The parameters of a trial: those that it was asked for, on top of the study's base."""
+        return {**self._limited(self.base), **asked}
 
     @property
     def trials(self) -> int:
         """The budget: trials in all."""
         return self.budget.trials or len(self.settings) * self.repeats
+
+    @property
+    def trial_stopping(self) -> Stopping:
+        """The early stopping and learning-rate reduction of a trial."""
+        return self.stopping or Stopping(patience=None, reduce_lr_patience=None)
 
     def plan(self) -> list[Planned]:
         """The trials that the study lists: every setting once, then again; or the warm starts."""
@@ -240,7 +271,7 @@ class StudyDefinition:
         return [
             Planned({"setting": index, "repeat": repeat}, dict(setting.params))
             for repeat in range(self.repeats)
-            for index, setting in enumerate(self.settings)
+            for index, setting in enumerate(self.search_settings)
         ]
 
     def space_of(self, origin: Mapping[str, int]) -> Space:
@@ -251,15 +282,21 @@ class StudyDefinition:
         return Space({name: parameter for name, parameter in self.search_space.parameters.items() if name in names})
 
     def first_trials(self) -> list[Params]:
-        """The warm starts, with ``epochs`` limited to the budget."""
+        """The warm starts, with ``epochs`` limited to ``--max-epochs``."""
         space = self.search_space
         epochs = space.distribution("epochs") if "epochs" in space.parameters else None
-        # Where epochs come in steps, the last one may lie below the budget.
-        limit = {"epochs": epochs.high} if isinstance(epochs, IntDistribution) else {}
+        # If epochs come in steps, the last one may lie below the limit.
+        most = epochs.high if isinstance(epochs, IntDistribution) else None
         return [
-            {name: min(value, limit[name]) if name in limit else value for name, value in params.items()}
+            {name: value for name, value in self._limited(params, most).items() if name in space.parameters}
             for params in self.warm_starts
         ]
+
+    def _limited(self, params: Params, most: int | None = None) -> Params:
+        """``params`` with the ``epochs`` that it trains: at most ``--max-epochs``, if that was given."""
+        if "epochs" not in params or "max_epochs" not in self.overrides:
+            return dict(params)
+        return {**params, "epochs": at_most(params["epochs"], most or self.budget.max_epochs)}
 
     def explicit_pruner(self) -> BasePruner:
         """A pruner of this process's own, with Hyperband's "auto" made explicit: each process would resolve it."""
@@ -328,9 +365,9 @@ class StudyDefinition:
             "prepare": _qualified_name(self.prepare),
             "objective": _qualified_name(self.objective),
             "space": self.search_space.as_json(),
-            "settings": [setting.as_json() for setting in self.settings],
+            "settings": [setting.as_json() for setting in self.search_settings],
             "repeats": self.repeats,
-            "base": dict(self.base),
+            "base": self._limited(self.base),
             "budget": {**dataclasses.asdict(self.budget), "trials": self.trials},
             "seed": self.seed,
             "sampler": _settings(self.sampler),
@@ -338,7 +375,7 @@ class StudyDefinition:
             "warm_starts": self.first_trials(),
             "metric": self.metric,
             "direction": self.search_direction,
-            "stopping": dataclasses.asdict(self.stopping),
+            "stopping": dataclasses.asdict(self.trial_stopping),
             "validation_fraction": self.validation_fraction,
             "subset": self.subset,
             "merge": None if self.merge is None else [list(group) for group in self.merge],
@@ -383,7 +420,7 @@ def _is_json(params: object) -> bool:
     if not isinstance(params, Mapping):
         return False
     try:
-        json.dumps(_plain(params))
+        json.dumps(plain_params(params), allow_nan=False)
     except (TypeError, ValueError):
         return False
     return True
@@ -397,8 +434,3 @@ def _is_merge(value: object) -> bool:
 
 def _is_list_of_params(value: object) -> bool:
     return isinstance(value, Sequence) and all(isinstance(params, Mapping) for params in value)
-
-
-def _plain(params: Mapping[str, Any]) -> Params:
-    """``params`` with NumPy's numbers as Python's, which JSON knows."""
-    return {name: value.item() if hasattr(value, "item") else value for name, value in params.items()}

@@ -191,11 +191,10 @@ def test_numbers_of_numpy_are_recorded_as_those_of_python() -> None:
     assert calculated.fingerprint == _definition(warm_starts=[{"units": 32, "momentum": 0.5}]).fingerprint
 
 
-def test_what_the_budget_makes_of_a_study_is_recorded() -> None:
+def test_what_a_launch_makes_of_a_study_is_recorded() -> None:
     """The space, the warm starts and the pruner as they are searched with, not as they were written."""
-    form = _definition(
-        budget=Budget(trials=3, max_epochs=7), warm_starts=[{"epochs": 20}], pruner=HyperbandPruner()
-    ).canonical()
+    definition = _definition(warm_starts=[{"epochs": 20}], pruner=HyperbandPruner())
+    form = definition.with_overrides(max_epochs=7).canonical()
     assert form["space"]["epochs"]["attributes"]["high"] == 7
     assert form["warm_starts"] == [{"epochs": 7}]
     assert form["pruner"]["max_resource"] == 7
@@ -242,7 +241,8 @@ def test_changes_show_the_settings_of_a_pruner() -> None:
         pytest.param({"description": "new"}, True, id="description"),
         pytest.param({"remarks": "new", "sampler": RandomSampler()}, True, id="remarks"),
         pytest.param({"budget": Budget(trials=9, max_epochs=99, trial_seconds=5)}, True, id="budget"),
-        pytest.param({"budget": Budget(trials=3, max_epochs=5)}, True, id="budget-that-limits-the-epochs"),
+        pytest.param({"budget": Budget(trials=3, max_epochs=5), "overrides": {"max_epochs": 5}}, True,
+                     id="a-launch-that-limits-the-epochs"),
         pytest.param({"sampler": RandomSampler()}, True, id="sampler"),
         pytest.param({"pruner": MedianPruner()}, True, id="pruner"),
         pytest.param({"warm_starts": [{"units": 20}]}, True, id="warm-starts"),

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -55,7 +56,9 @@ def test_every_figure_that_is_measured_can_be_reported(figure: str) -> None:
         pytest.param((["epochs"],), "A setting must be a dictionary of parameters, but got ['epochs'].", id="a-list"),
         pytest.param(
             ({"kernel": (3, 3)},),
-            "The value of 'kernel' in a setting must be a number, a text, True, False or None, but got (3, 3).",
+            "The value of 'kernel' in a setting must be a text, a finite number, True, False or None, but got (3, 3). "
+            "Give it a name, and look that up in a dictionary, such as "
+            '{"small": ..., "large": ...}[params["size"]].',
             id="tuple-as-value",
         ),
         pytest.param(
@@ -106,7 +109,9 @@ def test_every_figure_that_is_measured_can_be_reported(figure: str) -> None:
         ),
         pytest.param(
             ({"momentum": float("nan")},),
-            "The value of 'momentum' in a setting must be a number, a text, True, False or None, but got nan.",
+            "The value of 'momentum' in a setting must be a text, a finite number, True, False or None, but got nan. "
+            "Give it a name, and look that up in a dictionary, such as "
+            '{"small": ..., "large": ...}[params["size"]].',
             id="nan-as-value",
         ),
     ],
@@ -115,6 +120,13 @@ def test_a_bad_setting_is_refused(arguments: tuple[Any, ...], message: str) -> N
     """The rule, the value, and where it helps what to do."""
     with pytest.raises(StudyError, match=_whole(message)):
         Setting(*arguments)
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    """A setting may come out of somebody's calculation."""
+    setting = Setting({"units": np.int64(8), "rate": np.float32(0.5)}, {"test_accuracy": np.float64(0.75)})
+    assert setting == Setting({"units": 8, "rate": 0.5}, {"test_accuracy": 0.75})
+    assert [type(value) for value in (*setting.params.values(), *setting.reported.values())] == [int, float, float]
 
 
 # A grid

@@ -19,8 +19,8 @@ from hpo.storage import backend_of, open_storage, resolve_url
 
 # A module imports only those before it; a package is one of them.
 LAYERS = (
-    "errors", "one_line", "run_dir", "devices", "space", "experiment", "datasets", "budget", "direction", "canonical",
-    "study",
+    "errors", "one_line", "values", "run_dir", "devices", "space", "experiment", "datasets", "budget", "direction",
+    "canonical", "study",
     "catalog", "models", "patience", "storage", "stored_study", "seeds", "claims", "failures", "results", "leftovers",
     "events", "checkpoint", "callbacks", "training", "input_file", "model_inspection", "model_file", "evaluate",
     "objective", "worker", "launch", "progress", "averages", "report", "evaluation_view", "predict", "export",

@@ -1,9 +1,12 @@
 """What a space suggests, lists, refuses and records."""
 
 import contextlib
+import enum
 import json
+import re
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import (
@@ -112,7 +115,7 @@ def test_grid_values_are_points_of_the_space(distribution: BaseDistribution, cou
     assert len(grid) == count
     assert len({params["x"] for params in grid}) == count
     for params in grid:
-        space.check(params)
+        space.point(params)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +176,109 @@ def test_a_space_that_cannot_be_searched_is_refused(parameters: Any, message: st
         Space(parameters)
 
 
+class Kind(enum.StrEnum):
+    """Its members are texts, and more than that."""
+
+    WIDE = "wide"
+
+
+NAMED = re.escape('Give it a name, and look that up in a dictionary, such as {"small": ..., "large": ...}')
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")  # Optuna's own word of the same
+@pytest.mark.parametrize(
+    ("choice", "shown"),
+    [
+        pytest.param((3, 3), r"\(3, 3\)", id="tuple"),
+        pytest.param([16, 32], r"\[16, 32\]", id="list"),
+        pytest.param({"units": 16}, r"\{'units': 16\}", id="dictionary"),
+        pytest.param(max, "<built-in function max>", id="function"),
+        pytest.param(Space, "<class 'hpo.space.Space'>", id="class"),
+        pytest.param(float("nan"), "nan", id="nan"),
+        pytest.param(float("-inf"), "-inf", id="infinity"),
+        pytest.param(np.float32("inf"), "inf", id="infinity-of-numpy"),
+        pytest.param(np.zeros((2, 2)), r"array\(\[\[0., 0.\], \[0., 0.\]\]\)", id="array"),
+        pytest.param(1 + 2j, r"\(1\+2j\)", id="complex"),
+        pytest.param(b"wide", "b'wide'", id="bytes"),
+        pytest.param(Kind.WIDE, "<Kind.WIDE: 'wide'>", id="enumeration"),
+    ],
+)
+@pytest.mark.parametrize("condition", [False, True], ids=["alone", "under-a-condition"])
+def test_a_choice_that_no_storage_can_hold_is_refused(choice: object, shown: str, *, condition: bool) -> None:
+    """When it is written, with the way out: names, and a dictionary from names to values."""
+    size: Any = CategoricalDistribution(["small", choice])  # type: ignore[list-item]
+    parameters = {"optimizer": OPTIMIZER, "size": When("optimizer", ["sgd"], size) if condition else size}
+    message = f"^A choice of 'size' must be a text, a finite number, True, False or None, but got {shown}\\. {NAMED}"
+    with pytest.raises(SpaceError, match=message) as refused:
+        Space(parameters)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("one", "other"), [(True, 1), (1, 1.0), (0, False), (0.0, -0.0), ("a", "a"), (2, np.int64(2))])
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+def test_choices_that_are_equal_are_refused(one: Any, other: Any) -> None:
+    """Optuna finds a choice by ==, and would record the first of them for both."""
+    with pytest.raises(SpaceError, match=r"^The choices of 'x' must differ, but .* are equal\. Leave one out, or"):
+        Space({"x": CategoricalDistribution([one, None, other])})
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    """Wherever they stand: JSON knows no others, and the model is given what the storage holds."""
+    numpy, python = (
+        Space(
+            {
+                "size": CategoricalDistribution([of(int, 8), of(int, 16)]),
+                "flag": CategoricalDistribution([of(bool, True), of(str, "auto")]),
+                "rate": FloatDistribution(of(float, 0.5), of(float, 1.0), log=of(bool, True)),
+                "units": IntDistribution(of(int, 1), of(int, 9), step=of(int, 2)),
+                "momentum": When("size", [of(int, 16)], FloatDistribution(of(float, 0), of(float, 0.5))),
+            }
+        )
+        for of in (lambda kind, value: np.array([value], kind)[0], lambda kind, value: value)
+    )
+    assert json.dumps(numpy.as_json()) == json.dumps(python.as_json())
+    params = numpy.suggest(_trial(size=16))
+    assert {name: type(value) for name, value in params.items() if name != "flag"} == {
+        "size": int, "rate": float, "units": int, "momentum": float
+    }  # fmt: skip
+    assert type(params["flag"]) in (bool, str)
+
+
+@pytest.mark.parametrize(
+    "pin", [CategoricalDistribution(["adam"]), IntDistribution(3, 3), FloatDistribution(0.5, 0.5)], ids=type
+)
+def test_a_parameter_of_one_value_is_a_pin(pin: BaseDistribution) -> None:
+    """It stays where it was searched before; what depends on another value of it stays, too, and never exists."""
+    space = Space({"x": pin, "momentum": When("x", ["sgd", 9], FloatDistribution(0.0, 0.9)),
+                   "nesterov": When("momentum", [0.5], CategoricalDistribution([True, False]))})  # fmt: skip
+    params = space.suggest(_trial())
+    assert list(params) == ["x"]
+    assert space.point({}) == {}
+    assert space.point(params) == params
+
+
+def test_a_space_of_pins_is_one_configuration() -> None:
+    """A grid of it has one setting."""
+    space = Space(
+        {"optimizer": CategoricalDistribution(["adam"]), "momentum": MOMENTUM, "units": IntDistribution(8, 8)}
+    )
+    assert space.grid() == [{"optimizer": "adam", "units": 8}]
+
+
+@pytest.mark.parametrize("name", [3, "", None], ids=["number", "empty", "none"])
+def test_a_parameter_has_a_name(name: Any) -> None:
+    """Which Optuna would ask for first in a worker."""
+    with pytest.raises(SpaceError, match=f"The name of a parameter must be a text, but got {name!r}"):
+        Space({name: OPTIMIZER})
+
+
+def test_an_infinite_range_is_refused() -> None:
+    """Nothing can be drawn from it."""
+    with pytest.raises(SpaceError, match="The range of 'rate' must be finite, but got FloatDistribution"):
+        Space({"rate": FloatDistribution(0.0, float("inf"))})
+
+
 @pytest.mark.parametrize(
     "values", [pytest.param("sgd", id="text"), pytest.param([], id="none"), pytest.param(5, id="number")]
 )
@@ -200,7 +306,7 @@ def test_a_space_keeps_its_own_copy() -> None:
 )
 def test_points_of_a_space_pass(params: dict[str, Any]) -> None:
     """A warm start may leave parameters to the sampler."""
-    Space({"optimizer": OPTIMIZER, "momentum": MOMENTUM, "units": IntDistribution(16, 48, step=16)}).check(params)
+    Space({"optimizer": OPTIMIZER, "momentum": MOMENTUM, "units": IntDistribution(16, 48, step=16)}).point(params)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +327,7 @@ def test_points_outside_are_refused(params: dict[str, Any], message: str) -> Non
     """The error shows the value and what the parameter may be."""
     space = Space({"optimizer": OPTIMIZER, "momentum": MOMENTUM, "units": IntDistribution(16, 48, step=16)})
     with pytest.raises(SpaceError, match=message):
-        space.check(params)
+        space.point(params)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +339,10 @@ def test_points_outside_are_refused(params: dict[str, Any], message: str) -> Non
         pytest.param(IntDistribution(1, 10), IntDistribution(1, 10), id="low-enough"),
         pytest.param(IntDistribution(20, 50), IntDistribution(10, 10), id="wholly-above"),
         pytest.param(FloatDistribution(1, 50), FloatDistribution(1, 50), id="not-whole-numbers"),
+        pytest.param(CategoricalDistribution([5, 20, 50]), CategoricalDistribution([5, 10]), id="choices"),
+        pytest.param(
+            CategoricalDistribution(["few", 50]), CategoricalDistribution(["few", 10]), id="choices-with-text"
+        ),
     ],
 )
 def test_limited_lowers_the_upper_end(before: BaseDistribution, after: BaseDistribution) -> None:
@@ -246,6 +356,22 @@ def test_limited_reaches_a_conditional_parameter() -> None:
     """A condition is no way around the budget, and stays."""
     space = Space({"optimizer": OPTIMIZER, "epochs": When("optimizer", ["sgd"], IntDistribution(1, 50))})
     assert space.limited("epochs", 10).parameters["epochs"] == When("optimizer", ["sgd"], IntDistribution(1, 10))
+
+
+def test_limited_leaves_out_what_depends_on_more() -> None:
+    """And what depends on that: neither will exist."""
+    space = Space(
+        {
+            "epochs": CategoricalDistribution([5, 10, 50]),
+            "warmup": When("epochs", [10, 50], IntDistribution(1, 3)),
+            "cooldown": When("epochs", [50], IntDistribution(1, 3)),
+            "slowly": When("cooldown", [3], CategoricalDistribution([True, False])),
+        }
+    )
+    assert space.limited("epochs", 10).parameters == {
+        "epochs": CategoricalDistribution([5, 10]),
+        "warmup": When("epochs", [10], IntDistribution(1, 3)),
+    }
 
 
 def test_limited_without_that_parameter_changes_nothing() -> None:

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, PartialFixedSampler, TPESampler
 
-from hpo import Budget, Setting, StudyDefinition, When, vary
+from hpo import Budget, Setting, Stopping, StudyDefinition, When, vary
 from hpo.errors import SpaceError, StudyError
 from hpo.experiment import Planned
 from hpo.models import build_cnn
@@ -105,8 +105,7 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
         pytest.param("model", "cnn", r"a function \(params, dataset\) -> compiled model\.", id="model-by-name"),
         pytest.param("dataset", 5, "a data set's name or a file's path.", id="dataset-as-number"),
         pytest.param("budget", 40, r"a Budget, such as Budget\(trials=40\)\.", id="budget-as-number"),
-        pytest.param("stopping", None, r"a Stopping, such as Stopping\(patience=6\)\.", id="no-stopping"),
-        pytest.param("stopping", 6, "a Stopping, such as", id="stopping-as-number"),
+        pytest.param("stopping", 6, r"a Stopping, such as Stopping\(patience=6\), or None\.", id="stopping-as-number"),
         pytest.param("direction", "max", f"'maximize' or 'minimize'. {ONE_OBJECTIVE}", id="direction-max"),
         pytest.param("direction", ["maximize", "minimize"], f"'maximize' or 'minimize'. {ONE_OBJECTIVE}",
                      id="two-directions"),
@@ -119,6 +118,7 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
         pytest.param("seed", -1, "a whole number of at least 0.", id="negative-seed"),
         pytest.param("seed", 0.5, "a whole number of at least 0.", id="half-a-seed"),
         pytest.param("seed", None, "a whole number of at least 0.", id="no-seed"),
+        pytest.param("seed", 2**32, "a whole number of at least 0 and at most 4294967295.", id="seed-of-33-bits"),
         pytest.param("validation_fraction", 0, "between 0 and 1.", id="nothing-to-validate-on"),
         pytest.param("validation_fraction", 1.0, "between 0 and 1.", id="nothing-to-train-on"),
         pytest.param("validation_fraction", 20, "between 0 and 1.", id="percent"),
@@ -144,6 +144,8 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
         pytest.param("base", [("units", 16)], "a dictionary of parameters that JSON can hold.", id="base-as-list"),
         pytest.param("base", {"activation": max}, "a dictionary of parameters that JSON can hold.",
                      id="function-in-the-base"),
+        pytest.param("base", {"clip": float("inf")}, "a dictionary of parameters that JSON can hold.",
+                     id="infinity-in-the-base"),
         pytest.param("prepare", "copies", r"a function \(params, split, seed\) -> split\.", id="prepare-by-name"),
     ],
 )  # fmt: skip
@@ -212,7 +214,8 @@ def test_a_study_keeps_its_own_copies() -> None:
 def test_automatic_resource_of_hyperband_becomes_the_budget() -> None:
     """Each process would resolve "auto" by itself; everything else about the pruner stays."""
     pruner = HyperbandPruner(min_resource=2, reduction_factor=4)
-    resolved = _definition(pruner=pruner, budget=Budget(trials=3, max_epochs=17)).explicit_pruner()
+    resolved = _definition(pruner=pruner, space={"units": SPACE["units"]}, budget=Budget(trials=3, max_epochs=17))
+    resolved = resolved.explicit_pruner()
     assert isinstance(resolved, HyperbandPruner)
     assert resolved._max_resource == 17
     assert (resolved._min_resource, resolved._reduction_factor) == (2, 4)
@@ -272,26 +275,139 @@ def test_space_and_warm_starts_keep_to_the_epochs_of_the_budget() -> None:
             {"pooling": None},
             id="none-as-value",
         ),
+        pytest.param(
+            {"epochs": CategoricalDistribution([5, 20, 50])}, {"epochs": 50}, {"epochs": 10}, id="one-of-a-list"
+        ),
+        pytest.param(
+            {"epochs": IntDistribution(1, 50), "cooldown": When("epochs", [50], IntDistribution(1, 3))},
+            {"epochs": 50, "cooldown": 2},
+            {"epochs": 10},
+            id="what-depends-on-more-epochs",
+        ),
     ],
 )
 def test_a_limited_warm_start_is_a_point_of_the_limited_space(
     space: dict[str, Any], warm_start: dict[str, Any], first: dict[str, Any]
 ) -> None:
     """Optuna would else replace it by another."""
-    definition = _definition(space=space, warm_starts=[warm_start], budget=Budget(trials=3, max_epochs=10))
+    definition = _definition(space=space, warm_starts=[warm_start]).with_overrides(max_epochs=10)
     assert definition.first_trials() == [first]
-    definition.search_space.check(first)
+    assert definition.search_space.point(first) == first
+
+
+def test_a_launch_with_fewer_epochs_records_what_is_trained() -> None:
+    """Also of a base and of settings; the definition itself stays as it was written."""
+    experiment = _experiment(settings=vary("epochs", {5: {}, 20: {}}), base={"filters": 8})
+    short = experiment.with_overrides(max_epochs=10)
+    assert [planned.params for planned in short.plan()] == [{"epochs": 5}, {"epochs": 10}]
+    assert short.search_space == Space({"epochs": CategoricalDistribution([5, 10])})
+    assert [setting["params"] for setting in short.canonical()["settings"]] == [{"epochs": 5}, {"epochs": 10}]
+    assert experiment.plan() == short.with_overrides(max_epochs=50).plan()
+    search = _definition(space={"units": SPACE["units"]}, base={"epochs": 20}).with_overrides(max_epochs=10)
+    assert search.whole_params({"units": 16}) == {"epochs": 10, "units": 16}
+    assert search.canonical()["base"] == {"epochs": 10}
+
+
+AT_LEAST = "a whole number of at least 1, but the space has"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "message"),
+    [
+        pytest.param("epochs", IntDistribution(1, 60), f"at most the budget's 50, but the space has 60. "
+                     "Write budget=Budget(trials=3, max_epochs=60).", id="above-the-budget-in-part"),
+        pytest.param("epochs", IntDistribution(60, 80), f"at most the budget's 50, but the space has 80. "
+                     "Write budget=Budget(trials=3, max_epochs=80).", id="above-the-budget"),
+        pytest.param("epochs", CategoricalDistribution([10, 60, 20]), f"at most the budget's 50, but the space has 60. "
+                     "Write budget=Budget(trials=3, max_epochs=60).", id="a-choice-above-the-budget"),
+        pytest.param("epochs", When("optimizer", ["sgd"], IntDistribution(1, 60)), "at most the budget's 50, "
+                     f"but the space has 60. Write budget=Budget(trials=3, max_epochs=60).", id="above-under-a-condition"),
+        pytest.param("epochs", CategoricalDistribution(["10", "20"]), f"{AT_LEAST} '10'.",
+                     id="epochs-as-text"),
+        pytest.param("epochs", IntDistribution(0, 10), f"{AT_LEAST} 0.", id="no-epoch"),
+        pytest.param("epochs", CategoricalDistribution([10, None]), f"{AT_LEAST} None.",
+                     id="epochs-as-none"),
+        pytest.param("batch_size", CategoricalDistribution([32, 64.0]), f"{AT_LEAST} 64.0.",
+                     id="batch-size-as-float"),
+        pytest.param("batch_size", FloatDistribution(16, 64, step=16), f"{AT_LEAST} FloatDistribution(high=64.0, "
+                     "log=False, low=16.0, step=16.0). Use an IntDistribution.",
+                     id="batch-size-as-range-of-floats"),
+        pytest.param("batch_size", IntDistribution(-8, 8), f"{AT_LEAST} -8.",
+                     id="negative-batch-size"),
+        pytest.param("patience", CategoricalDistribution([None, True]), f"{AT_LEAST} True.",
+                     id="patience-as-truth"),
+        pytest.param("patience", IntDistribution(0, 3), f"{AT_LEAST} 0.",
+                     id="no-patience"),
+    ],
+)  # fmt: skip
+def test_a_space_of_no_training_is_refused(name: str, parameter: Any, message: str) -> None:
+    """It would fail in the middle of the search, or a trial be recorded with more epochs than it trained."""
+    whole = f"Study 's': `{name}` must be {message}"
+    with pytest.raises(StudyError, match=f"^{re.escape(whole)}$"):
+        _definition(space={"optimizer": SPACE["optimizer"], name: parameter})
+
+
+def test_a_space_may_search_for_patience_and_none_of_it() -> None:
+    """None trains to the end."""
+    patience = CategoricalDistribution([None, 2, 5])
+    assert _definition(space={"patience": patience}).search_space == Space({"patience": patience})
+
+
+def test_an_objective_names_its_own_parameters() -> None:
+    """Its epochs are limited by nothing but a launch that asks for it; its batches may be what they like."""
+    definition = _with_objective(
+        space={"epochs": IntDistribution(10, 100), "batch_size": CategoricalDistribution(["small", "large"])},
+        budget=Budget(trials=3),
+    )
+    assert definition.search_space.distribution("epochs") == IntDistribution(10, 100)
+    short = definition.with_overrides(max_epochs=5)
+    assert short.search_space.distribution("epochs") == IntDistribution(5, 5)
+
+
+@pytest.mark.parametrize(
+    ("warm_start", "message"),
+    [
+        pytest.param({"epochs": 0}, "epochs=0 lies outside of IntDistribution", id="no-epoch"),
+        pytest.param({"epochs": "10"}, "epochs='10' lies outside of IntDistribution", id="text"),
+        pytest.param({"epochs": 2.5}, "epochs=2.5 lies outside of IntDistribution", id="half-an-epoch"),
+        pytest.param({"epochs": True}, "epochs=True lies outside of IntDistribution", id="truth"),
+        pytest.param({"epochs": 10**400}, "epochs=1000.* lies outside of IntDistribution", id="no-float"),
+        pytest.param({"momentum": "0.5"}, "momentum='0.5' lies outside of FloatDistribution", id="text-for-a-float"),
+    ],
+)
+def test_a_warm_start_of_another_kind_is_refused(warm_start: dict[str, Any], message: str) -> None:
+    """Optuna takes a text for the number that it names, and would hand the text to the model."""
+    with pytest.raises(SpaceError, match=f"^Study 's': {message}"):
+        _definition(warm_starts=[warm_start])
+
+
+def test_a_warm_start_has_the_values_of_the_space() -> None:
+    """Else its trial would be recorded, and trained, with others than all trials after it."""
+    [kept] = _definition(warm_starts=[{"units": 32.0, "momentum": 0, "epochs": np.int32(5)}]).warm_starts
+    assert [(name, value, type(value)) for name, value in kept.items()] == [
+        ("units", 32, int),
+        ("momentum", 0.0, float),
+        ("epochs", 5, int),
+    ]
+
+
+def test_one_word_turns_off_what_ends_and_slows_a_trial() -> None:
+    """Both are on otherwise, so that a constant learning rate does not stay constant."""
+    off = Stopping(patience=None, reduce_lr_patience=None)
+    assert _definition(stopping=None).trial_stopping == off
+    assert _definition(stopping=None).fingerprint == _definition(stopping=off).fingerprint
+    assert _definition().trial_stopping == Stopping(patience=6, reduce_lr_patience=2)
 
 
 def test_overrides_set_what_was_given_and_nothing_else() -> None:
     """None stands for an option that was not given; all but the name is recorded for later launches."""
-    definition = _definition(subset=500, budget=Budget(trials=3, max_epochs=9, trial_seconds=60), seed=4)
+    definition = _definition(subset=500, budget=Budget(trials=3, max_epochs=29, trial_seconds=60), seed=4)
     changed = definition.with_overrides(name="t", trials=7, subset=100)
     assert changed == dataclasses.replace(
         definition,
         name="t",
         subset=100,
-        budget=Budget(trials=7, max_epochs=9, trial_seconds=60),
+        budget=Budget(trials=7, max_epochs=29, trial_seconds=60),
         overrides={"trials": 7, "subset": 100},
     )
     assert definition.with_overrides() == definition
@@ -386,23 +502,22 @@ def test_a_study_with_an_objective_has_no_dataset(run_dir: RunDir) -> None:
         ),
         pytest.param(
             {"base": {"epochs": "ten"}},
-            "`epochs` must be a whole number of at least 1, but `base` or a setting has 'ten'.",
+            "`epochs` must be a whole number of at least 1, but `base` has 'ten'.",
             id="epochs-as-text",
         ),
         pytest.param(
             {"settings": [Setting({"batch_size": 0})]},
-            "`batch_size` must be a whole number of at least 1, but `base` or a setting has 0.",
+            "`batch_size` must be a whole number of at least 1, but a setting has 0.",
             id="empty-batches",
         ),
         pytest.param(
             {"settings": [Setting({"patience": None}), Setting({"patience": 2.5})]},
-            "`patience` must be a whole number of at least 1, but `base` or a setting has 2.5.",
+            "`patience` must be a whole number of at least 1, but a setting has 2.5.",
             id="patience-of-half-epochs",
         ),
         pytest.param(
             {"settings": vary("epochs", {10: {}, 60: {}})},
-            "`epochs` must be at most the budget's 50, but `base` or a setting has 60. "
-            "Write budget=Budget(max_epochs=60).",
+            "`epochs` must be at most the budget's 50, but a setting has 60. Write budget=Budget(max_epochs=60).",
             id="more-epochs-than-the-budget",
         ),
     ],
@@ -462,7 +577,7 @@ def test_every_setting_is_planned_once_before_any_is_again() -> None:
 
 def test_a_search_plans_its_warm_starts() -> None:
     """Limited to its budget; what else it runs is sampled."""
-    search = _definition(warm_starts=[{"units": 32}, {"epochs": 20}], budget=Budget(trials=3, max_epochs=5))
+    search = _definition(warm_starts=[{"units": 32}, {"epochs": 20}]).with_overrides(max_epochs=5)
     assert search.plan() == [Planned({"warm_start": 0}, {"units": 32}), Planned({"warm_start": 1}, {"epochs": 5})]
     assert _definition().plan() == []
 
@@ -483,7 +598,7 @@ def test_a_trial_is_asked_for_the_parameters_of_its_setting() -> None:
 @pytest.mark.parametrize("origin", [{}, {"warm_start": 0}], ids=["sampled", "warm-start"])
 def test_a_trial_of_a_search_is_asked_for_all_of_the_space(origin: dict[str, int]) -> None:
     """Limited to the budget, as ever."""
-    search = _definition(budget=Budget(trials=3, max_epochs=5), warm_starts=[{"units": 32}])
+    search = _definition(warm_starts=[{"units": 32}]).with_overrides(max_epochs=5)
     assert search.space_of(origin) == search.search_space
     assert search.search_space.distribution("epochs") == IntDistribution(1, 5, log=True)
 
