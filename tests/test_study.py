@@ -314,14 +314,15 @@ AT_LEAST = "a whole number of at least 1, but the space has"
 @pytest.mark.parametrize(
     ("name", "parameter", "message"),
     [
-        pytest.param("epochs", IntDistribution(1, 60), f"at most the budget's 50, but the space has 60. "
+        pytest.param("epochs", IntDistribution(1, 60), "at most the budget's 50, but the space has 60. "
                      "Write budget=Budget(trials=3, max_epochs=60).", id="above-the-budget-in-part"),
-        pytest.param("epochs", IntDistribution(60, 80), f"at most the budget's 50, but the space has 80. "
+        pytest.param("epochs", IntDistribution(60, 80), "at most the budget's 50, but the space has 80. "
                      "Write budget=Budget(trials=3, max_epochs=80).", id="above-the-budget"),
-        pytest.param("epochs", CategoricalDistribution([10, 60, 20]), f"at most the budget's 50, but the space has 60. "
+        pytest.param("epochs", CategoricalDistribution([10, 60, 20]), "at most the budget's 50, but the space has 60. "
                      "Write budget=Budget(trials=3, max_epochs=60).", id="a-choice-above-the-budget"),
         pytest.param("epochs", When("optimizer", ["sgd"], IntDistribution(1, 60)), "at most the budget's 50, "
-                     f"but the space has 60. Write budget=Budget(trials=3, max_epochs=60).", id="above-under-a-condition"),
+                     "but the space has 60. Write budget=Budget(trials=3, max_epochs=60).",
+                     id="above-under-a-condition"),
         pytest.param("epochs", CategoricalDistribution(["10", "20"]), f"{AT_LEAST} '10'.",
                      id="epochs-as-text"),
         pytest.param("epochs", IntDistribution(0, 10), f"{AT_LEAST} 0.", id="no-epoch"),
