@@ -235,7 +235,8 @@ class Claims:
         return {"configuration": number, "uuid": uuid.uuid4().hex, "seed": seed, "attempt": 1, "deaths": 0}
 
     def _signed(self, configuration: dict[str, Any]) -> dict[str, Any]:
-        return {**configuration, "worker": self._worker, "device": self._device, "token": self._token}
+        signature = {"worker": self._worker, "device": self._device, "token": self._token, "started": time.time()}
+        return {**configuration, **signature}
 
 
 def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:

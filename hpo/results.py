@@ -1,6 +1,7 @@
 """Read-only questions to the storage: trials, the best of them, the state of a study."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from hpo.run_dir import RunDir
 # Optuna's key of an artifact; its function that lists them asks the storage for each trial once more. A UUID: another
 # program's text must not lead to another folder.
 _ARTIFACT = re.compile(r"artifacts:([0-9a-f-]{36})")
+_FAR_FUTURE = 1e11  # seconds since 1970; what another program records under our names may be no time at all
 
 
 @dataclass(frozen=True)
@@ -219,12 +221,30 @@ def _size(path: Path) -> int:
 
 def _busy_seconds(trials: list[FrozenTrial]) -> float:
     """The length of the union of all trials' times, in seconds."""
-    total, until, now = 0.0, datetime.min, datetime.now()
-    spans = [(trial.datetime_start, trial.datetime_complete or now) for trial in trials if trial.datetime_start]
+    total, until, now = 0.0, 0.0, time.time()
+    spans = [(started, _ended(trial) or now) for trial in trials if (started := _started(trial)) is not None]
     for start, end in sorted(spans):
-        total += max(0.0, (end - max(start, until)).total_seconds())
+        total += max(0.0, end - max(start, until))
         until = max(until, end)
     return total
+
+
+def _started(trial: FrozenTrial) -> float | None:
+    """When the trial started, in seconds since 1970, UTC."""
+    claim = stored_study.typed(trial.user_attrs, {"claim": dict}).get("claim", {})
+    return _moment(claim.get("started"), trial.datetime_start)
+
+
+def _ended(trial: FrozenTrial) -> float | None:
+    """When the trial ended, in seconds since 1970, UTC."""
+    return _moment(trial.user_attrs.get("ended"), trial.datetime_complete) if trial.state.is_finished() else None
+
+
+def _moment(recorded: object, local: datetime | None) -> float | None:
+    """What hpo recorded; for another program's trial Optuna's local time, read as of this machine's zone."""
+    if isinstance(recorded, int | float) and 0 <= recorded < _FAR_FUTURE:
+        return recorded
+    return None if local is None else local.timestamp()
 
 
 def _worker(trial: FrozenTrial) -> dict[str, Any]:
@@ -249,8 +269,8 @@ def _record(trial: FrozenTrial, direction: StudyDirection) -> TrialRecord:
         value=trial.value if trial.state.is_finished() else best_so_far,
         params=trial.params,
         host=worker.rpartition("-")[0] if worker else None,
-        started=_utc(trial.datetime_start),
-        ended=_utc(trial.datetime_complete),
+        started=_utc(_started(trial)),
+        ended=_utc(_ended(trial)),
         history=_history(trial),
         **claim,
         **{"epochs": len(reported) or None, **stored_study.typed(trial.user_attrs, _SCALARS)},
@@ -283,6 +303,5 @@ def _history(trial: FrozenTrial) -> dict[str, list[float]]:
     return {name: log for name, log in history.items() if isinstance(log, list) and {*map(type, log)} <= {int, float}}
 
 
-def _utc(moment: datetime | None) -> str | None:
-    """Optuna keeps local times without a zone; everybody else gets UTC."""
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
+def _utc(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

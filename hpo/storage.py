@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sqlite3
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -183,13 +184,14 @@ def finish_trial(
 ) -> None:
     """Write a trial's end, its value and its records, in one transaction: all of it is there or nothing.
 
+    Optuna keeps the local time of whoever writes, without its zone; the record ``ended`` is in seconds since 1970, UTC.
     Unlike ``Study.tell``, a pruned trial may have a value.
 
     Raises:
         optuna.exceptions.UpdateFinishedTrialError: the trial had ended, because its worker was taken for dead.
     """
     backend = backend_of(storage)
-    written = json.loads(json.dumps(dict(records)))
+    written = json.loads(json.dumps({**records, "ended": time.time()}))
     attempts = 0
 
     def write() -> None:

@@ -1,5 +1,6 @@
 """What the storage answers, asked of studies that were recorded and run as a worker does."""
 
+import contextlib
 import json
 import time
 import uuid
@@ -274,6 +275,67 @@ def test_status_counts_the_seconds_of_the_search(storage: BaseStorage, run_dir: 
     assert results.status(search.study).seconds == pytest.approx(50 * 60)
     search.start()
     assert results.status(search.study).seconds == pytest.approx(50 * 60, abs=60)
+
+
+@contextlib.contextmanager
+def _clock_of(zone: str) -> Iterator[None]:
+    """The local time of another machine, or of this one after a change to summer time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("at_start", "at_end", "at_reading"),
+    [
+        pytest.param("UTC0", "UTC0", "UTC-9", id="read-elsewhere"),
+        pytest.param("UTC+5", "UTC+5", "UTC0", id="read-east-of-it"),
+        pytest.param("UTC-1", "UTC-2", "UTC-2", id="summer-time-began"),
+        pytest.param("UTC-2", "UTC-1", "UTC-1", id="summer-time-ended"),
+    ],
+)
+def test_seconds_are_the_same_in_every_zone(at_start: str, at_end: str, at_reading: str, search: _Search) -> None:
+    """Optuna keeps local times without a zone: a search of minutes would have taken hours, or none at all."""
+    before = datetime.now(UTC).replace(microsecond=0)
+    with _clock_of(at_start):
+        claim = search.start()
+    with _clock_of(at_end):
+        search.end(claim, "COMPLETE", 0.5)
+        give_back(search.study, search.start().trial._trial_id, "interrupted")
+    with _clock_of(at_reading):
+        search.start()
+        status, rows = results.status(search.study), results.trials(search.study)
+    after = datetime.now(UTC)
+    assert 0 < status.seconds <= (after - before).total_seconds()
+    for row in rows:
+        assert before <= datetime.fromisoformat(row.started or "") <= after
+    assert [row.ended is None for row in rows] == [False, False, True]
+    assert all(before <= datetime.fromisoformat(row.ended) <= after for row in rows if row.ended)
+
+
+def test_two_machines_count_once_what_they_do_at_once(search: _Search) -> None:
+    """Their trials run side by side, whatever their clocks show."""
+    before = time.time()
+    with _clock_of("UTC-9"):
+        one = search.start()
+    with _clock_of("UTC+5"):
+        other = search.start()
+        search.end(other, "COMPLETE", 0.5)
+    with _clock_of("UTC-9"):
+        search.end(one, "COMPLETE", 0.5)
+        assert 0 < results.status(search.study).seconds <= time.time() - before
+
+
+@pytest.mark.parametrize("moment", [float("nan"), float("inf"), 1e300, -1, "yesterday", None], ids=str)
+def test_what_is_no_time_is_none(moment: object, storage: BaseStorage) -> None:
+    """Another program may use our names for something else; Optuna's own times are there."""
+    study = optuna.create_study(storage=storage, study_name="s")
+    trial = optuna.trial.create_trial(value=1.0, user_attrs={"claim": {"started": moment}, "ended": moment})
+    trial.datetime_start, trial.datetime_complete = datetime.now() - timedelta(seconds=90), datetime.now()
+    study.add_trial(trial)
+    assert results.status(study).seconds == pytest.approx(90, abs=1)
 
 
 def _past_trial(start: datetime, *, minutes: int) -> optuna.trial.FrozenTrial:

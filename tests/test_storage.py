@@ -153,10 +153,12 @@ def test_finish_trial_writes_all_or_nothing(storage: BaseStorage) -> None:
     """Value, state and records are one transaction; a trial that has ended keeps its first result."""
     study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
     trial = _running(study)
+    before = time.time()
     finish_trial(storage, trial, TrialState.PRUNED, 0.75, {"epochs": 3, "history": {"loss": [1.0]}})
     stored = study.trials[0]
     assert (stored.state, stored.value) == (TrialState.PRUNED, 0.75)
-    assert stored.user_attrs == {"epochs": 3, "history": {"loss": [1.0]}}
+    assert before <= stored.user_attrs["ended"] <= time.time()
+    assert stored.user_attrs == {"epochs": 3, "history": {"loss": [1.0]}, "ended": stored.user_attrs["ended"]}
     assert stored.datetime_complete is not None
     with pytest.raises(UpdateFinishedTrialError):
         finish_trial(storage, trial, TrialState.COMPLETE, 0.9, {"epochs": 9})
@@ -196,7 +198,7 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(storage: BaseStorage, mo
     monkeypatch.setattr("sqlalchemy.orm.Session.commit", lose)
     with pytest.raises(UpdateFinishedTrialError):
         finish_trial(storage, others, TrialState.COMPLETE, 0.5, records)
-    assert study.trials[1].user_attrs == {"given_back": True}
+    assert study.trials[1].user_attrs.keys() == {"given_back", "ended"}
 
 
 def test_pulses_are_of_running_trials(storage: BaseStorage) -> None:
