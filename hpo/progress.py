@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hpo.launch import Show
 from hpo.results import StudyStatus
+from hpo.study import StudyDefinition
 
 _QUIET_SECONDS = 60
 
@@ -49,6 +50,23 @@ class _Lines:
             return
         self._finished, self._printed = status.finished, time.monotonic()
         print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {summary(status, self._metric)}", file=sys.stdout, flush=True)
+
+
+def stopping_line(definition: StudyDefinition) -> str:
+    """Which of early stopping and learning-rate reduction the trials of a study have, and how to turn them off."""
+    stopping = definition.trial_stopping
+    patience = definition.base.get("patience", stopping.patience)
+    if "patience" in definition.search_space.parameters:
+        patience = "`patience`"
+    parts = []
+    if patience:
+        parts.append(f"early stopping after {patience} epochs")
+    if stopping.reduce_lr_patience:
+        parts.append(f"a learning rate times {stopping.reduce_lr_factor:g} after {stopping.reduce_lr_patience} epochs")
+    if not parts:
+        return "Early stopping and learning-rate reduction are off."
+    turned_off = "both" if len(parts) == 2 else "it"
+    return f"On: {' and '.join(parts)} without a better {definition.metric}; stopping=None turns {turned_off} off."
 
 
 def summary(status: StudyStatus, metric: str) -> str:

@@ -83,6 +83,7 @@ def markdown(study: optuna.Study) -> str:
     parts = [
         f"## {_escaped(study.study_name)}",
         definition.get("description", ""),
+        _best_of(study, len(rows)) if definition and not definition.get("settings") else "",
         _table(rows, _columns(rows, varying)),
         "\n".join(["Failed:", *(f"- {_escaped(failure)}" for failure in failures)]) if failures else "",
         _heat_map(rows, varying) if definition.get("settings") else "",
@@ -90,6 +91,12 @@ def markdown(study: optuna.Study) -> str:
         _origin(study, definition),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _best_of(study: optuna.Study, shown: int) -> str:
+    """That the table of a search does not show all of its trials."""
+    finished = results.status(study).finished
+    return f"The {shown} best of {finished} trials, best first." if finished > shown else ""
 
 
 def best_setting(study: optuna.Study) -> dict[str, Any]:

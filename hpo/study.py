@@ -56,7 +56,9 @@ class StudyDefinition:
         remarks: what explains how ours differ from the reported figures; `hpo report` prints it.
         budget: how much the study may cost.
         dataset: a data set's name or the path of a ``.npz`` or ``.npy`` file.
-        model: ``(params, dataset) -> compiled keras.Model`` that takes images (n, h, w, c) uint8.
+        model: ``(params, dataset) -> compiled keras.Model`` that takes images (n, h, w, c) uint8, 0 to 255, so that it
+            scales them itself, and is compiled with a loss for integer labels (n,), such as
+            "sparse_categorical_crossentropy".
         prepare: ``(params, split, seed) -> split``: the images that a trial trains on, such as with altered copies.
         objective: ``(params, trial) -> float``; ``trial.report(value, epoch)`` records a value and ends the
             trial when it is to be pruned; ``trial.params``, ``trial.seed`` and ``trial.number`` are at hand.
@@ -69,8 +71,9 @@ class StudyDefinition:
         direction: "maximize" or "minimize". None takes it from the metric's name: losses and errors are minimized,
             accuracy, AUC, precision, recall, F1 and R² are maximized. For every other metric, and for an
             ``objective``, it must be given.
-        stopping: early stopping and learning-rate reduction within a trial.
-        validation_fraction: the part of the training images held out, stratified.
+        stopping: early stopping and learning-rate reduction within a trial, both on by default; None for neither.
+        validation_fraction: the part of the training images held out, stratified. An epoch is the rest of them, in
+            batches of 128, or of ``batch_size`` if it is a parameter: of 60,000 images 54,000, in 422 batches.
         subset: how many of the training images to use, validation included; None for all.
         merge: which old classes make up each class; None leaves them as they are.
         precision: a Keras dtype policy, or "auto" for the fastest the device has.

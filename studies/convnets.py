@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hpo import Budget, Setting, Stopping, StudyDefinition
+from hpo import Budget, Setting, StudyDefinition
 from hpo.models import build_stack
 
 mnist = StudyDefinition(
@@ -44,7 +44,7 @@ mnist = StudyDefinition(
             "6: no pools",
         ),
     ],
-    stopping=Stopping(patience=None, reduce_lr_patience=None),
+    stopping=None,
     budget=Budget(max_epochs=5),
     validation_fraction=1 / 12,
 )

@@ -7,7 +7,7 @@ official ones, merged alike. Model 1's he_normal on the first convolution is lef
 
 from dataclasses import replace
 
-from hpo import Budget, Setting, Stopping, StudyDefinition, vary
+from hpo import Budget, Setting, StudyDefinition, vary
 from hpo.models import build_stack, build_transfer
 
 LAYERS_4 = (
@@ -76,7 +76,7 @@ architectures = StudyDefinition(
             "model 4",
         ),
     ],
-    stopping=Stopping(patience=None, reduce_lr_patience=None),
+    stopping=None,
     budget=Budget(max_epochs=50),
 )  # fmt: skip
 

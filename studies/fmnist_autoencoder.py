@@ -4,7 +4,7 @@ SGD with momentum, batches of 200, 50,000 training and 10,000 validation images 
 the last).
 """
 
-from hpo import Budget, Setting, Stopping, StudyDefinition
+from hpo import Budget, Setting, StudyDefinition
 from hpo.models import build_stack
 
 study = StudyDefinition(
@@ -40,7 +40,7 @@ study = StudyDefinition(
     ],
     remarks="The convolutions that were too slow to run take by far the longest, and reach less in their five epochs "
     "than the autoencoder does in its many.",
-    stopping=Stopping(patience=None, reduce_lr_patience=None),
+    stopping=None,
     budget=Budget(max_epochs=50),
     validation_fraction=1 / 6,
 )

@@ -6,7 +6,7 @@ names no batch size: Keras's 32; where it names no learning rate: 0.01, the best
 
 from dataclasses import replace
 
-from hpo import Budget, Setting, Stopping, StudyDefinition, vary
+from hpo import Budget, Setting, StudyDefinition, vary
 from hpo.models import build_stack
 
 VALIDATION = (
@@ -39,7 +39,7 @@ filters = StudyDefinition(
     ),
     repeats=5,
     remarks=VALIDATION,
-    stopping=Stopping(patience=None, reduce_lr_patience=None),
+    stopping=None,
     budget=Budget(max_epochs=20),
 )  # fmt: skip
 

@@ -5,9 +5,12 @@ import re
 from typing import Any
 
 import pytest
+from optuna.distributions import IntDistribution
 from rich.console import Console
 
-from hpo.progress import _table, duration, progress, remaining_seconds, summary
+from hpo import Budget, Stopping, StudyDefinition
+from hpo.models import build_mlp
+from hpo.progress import _table, duration, progress, remaining_seconds, stopping_line, summary
 from hpo.results import StudyStatus, TrialRecord
 
 BEST = TrialRecord(number=7, state="COMPLETE", value=0.91236, params={"units": 32})
@@ -45,6 +48,30 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     """Rounded before they are taken apart: never 60 s."""
     assert duration(seconds) == text
+
+
+EARLY, REDUCED = "early stopping after 6 epochs", "a learning rate times 0.5 after 2 epochs"
+BETTER = "without a better val_accuracy; stopping=None turns"
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        pytest.param({}, f"On: {EARLY} and {REDUCED} {BETTER} both off.", id="by-default"),
+        pytest.param({"stopping": None}, "Early stopping and learning-rate reduction are off.", id="none"),
+        pytest.param({"stopping": Stopping(patience=None)}, f"On: {REDUCED} {BETTER} it off.", id="reduction"),
+        pytest.param({"stopping": Stopping(reduce_lr_patience=None)}, f"On: {EARLY} {BETTER} it off.", id="early"),
+        pytest.param({"base": {"patience": None}}, f"On: {REDUCED} {BETTER} it off.", id="by-the-base"),
+        pytest.param({"space": {"patience": IntDistribution(2, 9)}},
+                     f"On: early stopping after `patience` epochs and {REDUCED} {BETTER} both off.", id="searched"),
+        pytest.param({"metric": "val_loss"}, f"On: {EARLY} and {REDUCED} without a better val_loss; stopping=None "
+                     "turns both off.", id="of-another-metric"),
+    ],
+)  # fmt: skip
+def test_what_ends_and_slows_a_trial_is_said(fields: dict[str, Any], line: str) -> None:
+    """With the word that turns it off: a comparison of learning rates is no such with either."""
+    given = {"space": {"units": IntDistribution(8, 16)}, "budget": Budget(trials=1), **fields}
+    assert stopping_line(StudyDefinition(name="s", dataset="digits", model=build_mlp, **given)) == line
 
 
 @pytest.mark.parametrize(

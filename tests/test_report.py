@@ -323,10 +323,22 @@ def test_a_search_shows_its_ten_best_trials(sqlite: BaseStorage, run_dir: RunDir
     for value in range(12, 0, -1):
         search.run(float(value))
     search.fail("KeyError: 'x'")
-    [[titles, *rows]] = _tables(markdown(search.study))
+    text = markdown(search.study)
+    [[titles, *rows]] = _tables(text)
+    assert text.startswith("## s\n\nThe 10 best of 13 trials, best first.\n\n| x |")
     assert titles == ["x", "y", "runs", "value"]
     assert [row[3] for row in rows] == [f"{value}.0000" for value in range(1, 11)]
     assert float(rows[0][0]) == pytest.approx(search.study.trials[11].params["x"], rel=1e-5)
+
+
+def test_a_search_that_shows_all_of_its_trials_says_nothing_of_it(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """Until one of them is not shown, such as one that failed."""
+    search = Recorded(sqlite, run_dir, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=3))
+    search.run(1.0)
+    search.run(2.0)
+    assert "best" not in markdown(search.study)
+    search.fail("KeyError: 'x'")
+    assert "The 2 best of 3 trials, best first." in markdown(search.study)
 
 
 def test_a_study_of_another_program_has_a_table(sqlite: BaseStorage) -> None:

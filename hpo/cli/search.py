@@ -34,7 +34,7 @@ def launch(
     """Search: run a study's trials in worker processes until its budget has ended. Again continues it."""
     from hpo import devices
     from hpo.launch import launch as run
-    from hpo.progress import duration, progress
+    from hpo.progress import duration, progress, stopping_line
     from hpo.run_dir import RunDir
     from hpo.storage import resolve_url
 
@@ -49,6 +49,8 @@ def launch(
         max_retries=max_retries,
     )
     slots = devices.slots(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
+    if definition.objective is None:
+        print(stopping_line(definition))
     with progress(definition.metric if definition.objective is None else "value") as show:
         done = run(definition, url, run_dir, slots, show=show, amend=amend, max_failures=max_failures)
     status = done.status

@@ -29,8 +29,15 @@ class Split:
 class Dataset:
     """What a search may see: training and validation images. The test images are not here; see `load_test`.
 
+    Images are uint8, from 0 to 255: a model scales them itself, for example with ``keras.layers.Rescaling(1 / 255)``.
+    Labels are integers from 0 to ``num_classes - 1``: its loss is a sparse one, such as
+    "sparse_categorical_crossentropy". An epoch is all images of ``train``, in batches of 128 unless the study has a
+    parameter ``batch_size``.
+
     Attributes:
         name: what it was loaded by.
+        train: the images to train on.
+        validation: the images that the metric is measured on after each epoch.
         classes: the name of label 0, of label 1, and so on.
         sha256: of the official content, whatever part of it is used and wherever it was found.
         seed: of the validation split.
