@@ -18,26 +18,36 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.errors import TrialTimeout
-from hpo.seeds import derive_seed, reseed
+from hpo.errors import InvalidModel, StudyError, TrialError, TrialTimeout
+from hpo.sampling import draws_in_turn, grid_place, has_untried, reseed, shared
+from hpo.seeds import derive_seed
 from hpo.space import Params
 from hpo.storage import (
     BEAT,
     LEASE,
     Pulse,
+    amend_finished,
     backend_of,
     finish_trial,
     first_line,
     patience_of,
     pulses,
     study_lock,
+    take_waiting,
 )
-from hpo.stored_study import budget_of
+from hpo.stored_study import budget_of, typed
 from hpo.study import StudyDefinition
 
 # A configuration that has killed one more worker than this is not tried on another.
 MAX_RETRIES = 3
 TOKEN = "HPO_WORKER_TOKEN"  # in a worker's environment: by it its launcher knows which claims are of that worker
+# What every claim records.
+_CLAIM = {
+    "configuration": int, "uuid": str, "seed": int, "attempt": int, "deaths": int, "worker": str, "device": str,
+    "token": str,
+}  # fmt: skip
+# Why a trial fails by a bug, and not by its configuration: once the code is mended, it may have a result.
+_MENDABLE = (TrialError.reason, InvalidModel.reason)
 _HURRIED_BEAT = 1  # seconds, after one that failed
 _LONGEST_LOOK_AWAY = 3 * BEAT
 
@@ -57,7 +67,7 @@ class Claim:
         trial: Optuna's trial; asking it for a value samples or gives what is fixed.
         seed: of this trial's weights and batches; a configuration that runs again keeps it.
         attempt: 1, or more where the configuration was lost with a worker before.
-        configuration: the number of its first attempt's trial.
+        configuration: counts from 0 within the study; attempts of one configuration share it.
         uuid: of the configuration: a study of the same name, made after this one was deleted, has others.
         origin: which of the study's planned trials it is of, as in `hpo.study.Planned`; empty where it is of none.
     """
@@ -150,7 +160,7 @@ class Claims:
     def __init__(
         self, study: optuna.Study, definition: StudyDefinition, worker: str, device: str, token: str | None = None
     ) -> None:
-        self._study = study
+        self._study = shared(study, definition.sampler, definition.explicit_pruner(), definition.seed)
         self._definition = definition
         self._worker = worker
         self._device = device
@@ -158,7 +168,11 @@ class Claims:
         self._token = token or uuid.uuid4().hex
 
     def next(self) -> Claim | Wait | None:
-        """Claim a trial; ``Wait`` while others run the rest of the budget, None when all of it has ended."""
+        """Claim a trial; ``Wait`` while others run the rest of the study, None when all of it has ended.
+
+        Raises:
+            StudyError: the sampler fails.
+        """
         return patience_of(self._study._storage)(self._next)
 
     def _next(self) -> Claim | Wait | None:
@@ -166,14 +180,37 @@ class Claims:
         with study_lock(storage, study_id):
             trials = self._give_back_lost(self._study.get_trials(deepcopy=False))
             counted = [trial for trial in trials if _counts(trial)]
-            if len(counted) >= budget_of(self._study):
+            taken = self._take(trials) if len(counted) < budget_of(self._study) else None
+            if taken is None:
                 return Wait() if any(trial.state == TrialState.RUNNING for trial in counted) else None
-            trial_id, claim = self._take(trials)
+            if draws_in_turn(self._definition.sampler):
+                return self._drawn(*taken)
         # Out of the lock: sampling takes milliseconds, and only this trial's seed decides it.
-        sampler = self._definition.sampler
+        return self._begun(*taken)
+
+    def _drawn(self, trial_id: int, claim: dict[str, Any]) -> Claim:
+        """A claim whose parameters are all there, so that no other process draws the same."""
+        begun = self._begun(trial_id, claim)
+        # If a draw fails, it fails once more when the trial asks for it, which is then a result.
+        with contextlib.suppress(Exception):
+            self._definition.space_of(begun.origin).suggest(begun.trial)
+        return begun
+
+    def _begun(self, trial_id: int, claim: dict[str, Any]) -> Claim:
+        """The claim of a trial that has been made."""
+        sampler = self._study.sampler
         reseed(sampler, derive_seed(self._definition.seed, "sampler", claim["configuration"]))
+        try:
+            trial = optuna.Trial(self._study.at_this_moment(), trial_id)
+        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
+            raise
+        except Exception as error:
+            give_back(self._study, trial_id, "interrupted")
+            raise StudyError(
+                f"The sampler {type(sampler).__name__} fails before a trial: {type(error).__name__}: {error}"
+            ) from error
         return Claim(
-            trial=optuna.Trial(self._study, trial_id),
+            trial=trial,
             seed=claim["seed"],
             attempt=claim["attempt"],
             configuration=claim["configuration"],
@@ -186,51 +223,62 @@ class Claims:
         lost = give_back_lost(self._study, self._watch)
         for trial in trials:
             # A claim of ours whose answer was lost with the connection: we are not running it.
-            if trial.state == TrialState.RUNNING and trial.user_attrs.get("claim", {}).get("token") == self._token:
+            if trial.state == TrialState.RUNNING and claim_of(trial).get("token") == self._token:
                 give_back(self._study, trial._trial_id, "interrupted")
                 lost = True
         return self._study.get_trials(deepcopy=False) if lost else trials
 
-    def _take(self, trials: list[FrozenTrial]) -> tuple[int, dict[str, Any]]:
-        """Make a trial that runs, or take one that waits; returns its id and what is recorded of the claim."""
+    def _take(self, trials: list[FrozenTrial]) -> tuple[int, dict[str, Any]] | None:
+        """Make a trial that runs, or take one that waits; its id and its claim, or None if nothing is left to run."""
         storage = self._study._storage
-        waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
-        if waiting is not None and not self._definition.settings:
-            # Somebody enqueued it with Optuna or in the dashboard.
-            claim = self._signed(self._new_configuration(waiting.number))
-            storage.set_trial_user_attr(waiting._trial_id, "claim", claim)
-            storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
-            backend_of(storage).record_heartbeat(waiting._trial_id)
-            return waiting._trial_id, claim
-        configuration, fixed = self._choose(trials)
+        # Somebody enqueued these with Optuna or in the dashboard, which belongs to no experiment.
+        for trial in trials if not self._definition.settings else ():
+            if trial.state == TrialState.WAITING:
+                claim = self._signed(self._new_configuration(trials))
+                if take_waiting(storage, trial._trial_id, {"claim": claim}):
+                    return trial._trial_id, claim
+        chosen = self._choose(trials)
+        if chosen is None:
+            return None
+        configuration, system_attrs = chosen
         claim = self._signed(configuration)
-        # With its claim and its first beat in the same transaction: no moment at which it is a trial of nobody.
+        # With its claim and its first beat in the same transaction: it never looks like another program's trial.
         template = optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            user_attrs={"claim": claim},
-            system_attrs={"fixed_params": fixed} if fixed else {},
+            state=TrialState.RUNNING, user_attrs={"claim": claim}, system_attrs=system_attrs
         )
         return storage.create_new_trial(self._study._study_id, template_trial=template), claim
 
-    def _choose(self, trials: list[FrozenTrial]) -> tuple[dict[str, Any], Params]:
-        """What to run next, and which of its parameters are fixed: what was lost, what is planned, then anything."""
+    def _choose(self, trials: list[FrozenTrial]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """What to run next: what was lost, what is planned, then anything that the sampler has not tried.
+
+        Returns:
+            The configuration's record and the trial's system attributes, or None if nothing is left.
+        """
         lost = next(_lost_configurations(trials), None)
         if lost is not None:
-            before = lost.user_attrs["claim"]
+            before = claim_of(lost)
             died = lost.user_attrs.get("stop_reason") == "lost_worker"
+            fixed = {**lost.system_attrs.get("fixed_params", {}), **lost.params}
             return {**before, "attempt": before["attempt"] + 1, "deaths": before["deaths"] + died}, {
-                **lost.system_attrs.get("fixed_params", {}),
-                **lost.params,
+                **grid_place(lost),
+                **_fixed(fixed),
             }
-        configuration = self._new_configuration(len(trials))
-        started = [_origin(trial.user_attrs["claim"]) for trial in trials if _is_ours(trial)]
+        started = [_origin(claim_of(trial)) for trial in trials]
+        configuration = self._new_configuration(trials)
         for planned in self._definition.plan():
             if planned.origin not in started:
-                return {**configuration, **planned.origin}, planned.params
+                return {**configuration, **planned.origin}, _fixed(planned.params)
+        space = self._definition.search_space
+        if self._study.is_stopped or not has_untried(self._definition.sampler, space, trials):
+            return None
         return configuration, {}
 
-    def _new_configuration(self, number: int) -> dict[str, Any]:
-        """The record of a configuration first claimed as trial ``number``, by which later attempts refer to it."""
+    def _new_configuration(self, trials: list[FrozenTrial]) -> dict[str, Any]:
+        """The record of a configuration that is claimed first, by which later attempts refer to it.
+
+        Numbered by ours alone: the trials of other programs, which take no lock, must not shift a seed.
+        """
+        number = max((claim_of(trial)["configuration"] for trial in trials if _is_ours(trial)), default=-1) + 1
         seed = derive_seed(self._definition.seed, "trial", number)
         return {"configuration": number, "uuid": uuid.uuid4().hex, "seed": seed, "attempt": 1, "deaths": 0}
 
@@ -246,7 +294,7 @@ def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:
         reason: "interrupted", or "lost_worker"; a configuration that has killed more workers than the study's
             ``max_retries`` counts as failed instead of running again.
     """
-    claim = study._storage.get_trial(trial_id).user_attrs.get("claim", {})
+    claim = claim_of(study._storage.get_trial(trial_id))
     records: dict[str, Any] = {"stop_reason": reason, "given_back": True}
     deaths = claim.get("deaths", 0) + 1
     if reason == "lost_worker" and deaths > study.user_attrs.get("max_retries", MAX_RETRIES):
@@ -277,7 +325,7 @@ def fail_hung(study: optuna.Study, trial_id: int, seconds: float) -> None:
 def claimed(study: optuna.Study) -> list[tuple[FrozenTrial, str]]:
     """The trials that run, each with its worker's token; those of other programs are left out."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [(trial, trial.user_attrs["claim"]["token"]) for trial in running if _is_ours(trial)]
+    return [(trial, claim_of(trial)["token"]) for trial in running if _is_ours(trial)]
 
 
 def give_back_of_worker(study: optuna.Study, token: str, reason: str) -> list[int]:
@@ -293,13 +341,37 @@ def was_given_back(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and trial.user_attrs.get("given_back", False) is True
 
 
+def run_failed_again(study: optuna.Study) -> int:
+    """Give back the trials that failed by the study's own code, which may have been mended; how many there were.
+
+    Their configurations run again, each with the parameters that it had. Call it before a launch reads the trials.
+    """
+    trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    failed = [t for t in trials if t.user_attrs.get("stop_reason") in _MENDABLE and _is_ours(t)]
+    failed = [trial for trial in failed if not was_given_back(trial)]
+    if failed:
+        amend_finished(study._storage, [trial._trial_id for trial in failed], {"given_back": True})
+    return len(failed)
+
+
+def claim_of(trial: FrozenTrial) -> dict[str, Any]:
+    """What is recorded of the claim of a trial; empty if hpo did not claim it, whatever it has under that name."""
+    claim: dict[str, Any] = typed(trial.user_attrs, {"claim": dict}).get("claim", {})
+    return claim if typed(claim, _CLAIM).keys() == _CLAIM.keys() else {}
+
+
 def _origin(claim: dict[str, Any]) -> dict[str, int]:
     """Which of the study's planned trials a claim is of; empty where it is of none."""
     return {name: claim[name] for name in ("warm_start", "setting", "repeat") if name in claim}
 
 
+def _fixed(params: Params) -> dict[str, Any]:
+    """The system attribute by which Optuna gives a trial parameters instead of drawing them."""
+    return {"fixed_params": params} if params else {}
+
+
 def _is_ours(trial: FrozenTrial) -> bool:
-    return "claim" in trial.user_attrs
+    return bool(claim_of(trial))
 
 
 def _counts(trial: FrozenTrial) -> bool:
@@ -313,6 +385,6 @@ def _lost_configurations(trials: list[FrozenTrial]) -> Iterator[FrozenTrial]:
     attempts: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
         if _is_ours(trial):
-            attempts.setdefault(trial.user_attrs["claim"]["configuration"], []).append(trial)
+            attempts.setdefault(claim_of(trial)["configuration"], []).append(trial)
     # All of them: a claim whose answer was lost may have been made twice, and one of the two given back.
     return (ended[-1] for ended in attempts.values() if all(was_given_back(trial) for trial in ended))

@@ -17,8 +17,17 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo import leftovers, stored_study
-from hpo.claims import TOKEN, Watch, claimed, fail_hung, give_back_lost, give_back_of_worker
+from hpo import leftovers, sampling, stored_study
+from hpo.claims import (
+    TOKEN,
+    Watch,
+    claim_of,
+    claimed,
+    fail_hung,
+    give_back_lost,
+    give_back_of_worker,
+    run_failed_again,
+)
 from hpo.devices import Slot
 from hpo.errors import HpoError, Interrupted, Outage, StorageError, UsageError
 from hpo.failures import MAX_FAILURES, ended, stop_at_failures
@@ -68,6 +77,7 @@ def launch(
         Interrupted: SIGINT or SIGTERM; running trials were given back.
     """
     definition = _resumed(definition, url)
+    sampling.check(definition.sampler, definition.search_space)
     # Before anything is written: fails where there is no data, and fills the cache that the workers share.
     dataset = definition.load_dataset(run_dir)
     storage = open_storage(url, write=True)
@@ -75,6 +85,9 @@ def launch(
     if dataset is not None:
         stored_study.check_data(study, dataset.sha256)
         study.set_user_attr("data_sha256", dataset.sha256)
+    with study_lock(storage, study._study_id):
+        run_failed_again(study)
+    sampling.start_again(study)
     before = status(study)
     if before.finished >= before.budget:
         leftovers.remove_all(study, run_dir)
@@ -277,7 +290,7 @@ class _Crew:
     def _has_lost_a_trial(self, token: str) -> bool:
         """Whether a worker died with a trial, which others may have given back first: its retries are counted."""
         lost = [t for t in self._study.get_trials(deepcopy=False) if t.user_attrs.get("stop_reason") == "lost_worker"]
-        return any(trial.user_attrs.get("claim", {}).get("token") == token for trial in lost)
+        return any(claim_of(trial).get("token") == token for trial in lost)
 
     def _count_death(self, returncode: int, place: _Place) -> None:
         states = status(self._study).states

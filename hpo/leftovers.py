@@ -5,7 +5,7 @@ import shutil
 import optuna
 from optuna.trial import TrialState
 
-from hpo.claims import was_given_back
+from hpo.claims import claim_of, was_given_back
 from hpo.results import artifact_files
 from hpo.run_dir import RunDir
 
@@ -17,7 +17,7 @@ def remove_checkpoints(study: optuna.Study, run_dir: RunDir) -> None:
         return
     trials = study.get_trials(deepcopy=False)
     ended = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
-    uuids = {trial.user_attrs.get("claim", {}).get("uuid") for trial in ended}
+    uuids = {claim_of(trial).get("uuid") for trial in ended}
     for folder in folders:
         if folder.name.partition("-")[2] in uuids:
             shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import stored_study
-from hpo.claims import was_given_back
+from hpo.claims import claim_of, was_given_back
 from hpo.errors import StudyError
 from hpo.run_dir import RunDir
 
@@ -32,6 +32,7 @@ class TrialRecord:
     Args:
         number: counts from 0 within the study.
         state: Optuna's: RUNNING, WAITING, COMPLETE, PRUNED or FAIL.
+        feasible: whether it meets the sampler's constraints; None if there are none.
         value: of the metric, the best over the epochs; of a running trial the best so far.
         stop_reason: why it ended: completed, early_stopping, time_budget, pruned; or why it failed.
         epochs: finished epochs.
@@ -52,6 +53,7 @@ class TrialRecord:
     state: str
     value: float | None
     params: dict[str, Any]
+    feasible: bool | None = None
     stop_reason: str | None = None
     failure: str | None = None
     epochs: int | None = None
@@ -124,7 +126,7 @@ def trials(study: optuna.Study) -> list[TrialRecord]:
 
 
 def ranking(study: optuna.Study) -> list[TrialRecord]:
-    """The complete trials, best first; before any is complete, the pruned ones."""
+    """The complete trials that meet the constraints, best first; before any is complete, the pruned ones."""
     return _ranked(trials(study), study.direction)
 
 
@@ -134,7 +136,13 @@ def best(study: optuna.Study) -> TrialRecord:
     Raises:
         StudyError: no trial has finished with a value.
     """
-    rows = ranking(study)
+    found = trials(study)
+    rows = _ranked(found, study.direction)
+    if not rows and any(row.feasible is False for row in found):
+        raise StudyError(
+            f"No trial of study {study.study_name!r} meets the constraints of its sampler yet. "
+            f"Continue it with: hpo launch --study {study.study_name} --trials N"
+        )
     if not rows:
         raise StudyError(
             f"Study {study.study_name!r} has no finished trial yet. "
@@ -207,6 +215,7 @@ def _records(study: optuna.Study, found: list[FrozenTrial]) -> list[TrialRecord]
 
 
 def _ranked(rows: Sequence[TrialRecord], direction: StudyDirection) -> list[TrialRecord]:
+    rows = [row for row in rows if row.feasible is not False]
     complete = [row for row in rows if row.state == "COMPLETE"]
     rows = complete or [row for row in rows if row.state == "PRUNED" and row.value is not None]
     return sorted(rows, key=lambda row: row.value or 0.0, reverse=direction == StudyDirection.MAXIMIZE)
@@ -268,6 +277,7 @@ def _record(trial: FrozenTrial, direction: StudyDirection) -> TrialRecord:
         state=trial.state.name,
         value=trial.value if trial.state.is_finished() else best_so_far,
         params=trial.params,
+        feasible=all(violation <= 0 for violation in trial.constraints.values()) if trial.constraints else None,
         host=worker.rpartition("-")[0] if worker else None,
         started=_utc(_started(trial)),
         ended=_utc(_ended(trial)),
@@ -295,7 +305,7 @@ _SCALARS = {
 
 def _claim(trial: FrozenTrial) -> dict[str, Any]:
     """What is recorded of the claim of a trial, by the names that a record has for it."""
-    return stored_study.typed(stored_study.typed(trial.user_attrs, {"claim": dict}).get("claim", {}), _CLAIM)
+    return stored_study.typed(claim_of(trial), _CLAIM)
 
 
 def _history(trial: FrozenTrial) -> dict[str, list[float]]:

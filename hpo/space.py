@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import optuna
@@ -102,17 +103,21 @@ class Space:
         Raises:
             SpaceError: a parameter is continuous (a float without a step), so it has no grid.
         """
-        grid: list[Params] = [{}]
-        for name in self.parameters:
-            values = _grid_values(name, self.distribution(name))
-            grid = [
-                extended
-                for params in grid
-                for extended in (
-                    [{**params, name: value} for value in values] if self._exists(name, params) else [params]
-                )
-            ]
-        return grid
+        return list(self.configurations())
+
+    def configurations(self) -> Iterator[Params]:
+        """The configurations of ``grid``, one after another: a finite space may have more than memory holds."""
+        values = {name: _grid_values(name, self.distribution(name)) for name in self.parameters}
+
+        def extended(params: Params, names: Sequence[str]) -> Iterator[Params]:
+            if not names:
+                yield params
+                return
+            name, *rest = names
+            for more in [{name: value} for value in values[name]] if self._exists(name, params) else [{}]:
+                yield from extended({**params, **more}, rest)
+
+        return extended({}, list(self.parameters))
 
     def point(self, params: Mapping[str, Any]) -> Params:
         """``params``, which may be partial, with the values that this space has for them, such as 0.0 for 0.
@@ -257,16 +262,16 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
     raise SpaceError(f"Parameter {name!r} is not an Optuna distribution: {distribution!r}.")
 
 
-def _grid_values(name: str, distribution: BaseDistribution) -> list[Any]:
+def _grid_values(name: str, distribution: BaseDistribution) -> Sequence[Any]:
     match distribution:
         case CategoricalDistribution():
-            return list(distribution.choices)
+            return distribution.choices
         case IntDistribution():
-            return list(range(distribution.low, distribution.high + 1, distribution.step))
+            return range(distribution.low, distribution.high + 1, distribution.step)
         case FloatDistribution(step=float(step)):
-            count = round((distribution.high - distribution.low) / step) + 1
-            # Rounded: 0.1 added six times is more than 0.6.
-            return [round(distribution.low + i * step, 10) for i in range(count)]
+            # In decimals, as Optuna does: 0.1 added six times is more than 0.6.
+            low, high, width = (Decimal(str(number)) for number in (distribution.low, distribution.high, step))
+            return [float(low + i * width) for i in range(int((high - low) / width) + 1)]
     raise SpaceError(
         f"A grid needs a finite number of values, but {name!r} is continuous: {distribution}. "
         "Give it a step, or list its values in a CategoricalDistribution."

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -216,6 +216,43 @@ def finish_trial(
         recorded = {key: json.dumps(found.user_attrs.get(key)) for key in written}
         if attempts == 1 or found.state != state or recorded != {key: json.dumps(r) for key, r in written.items()}:
             raise
+
+
+def take_waiting(storage: BaseStorage, trial_id: int, attrs: Mapping[str, Any]) -> bool:
+    """Begin a trial that somebody enqueued, with user attributes and a heartbeat, in one transaction.
+
+    Returns:
+        Whether it was still waiting; if not, another program runs it and nothing is written.
+    """
+    backend = backend_of(storage)
+    with _create_scoped_session(backend.scoped_session) as session:
+        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        if trial.state != TrialState.WAITING:
+            return False
+        for key, value in attrs.items():
+            backend._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, value)
+        trial.state = TrialState.RUNNING
+        trial.datetime_start = datetime.now()
+        session.add(models.TrialHeartbeatModel(trial_id=trial_id))
+    return True
+
+
+def amend_finished(storage: BaseStorage, trial_ids: Sequence[int], attrs: Mapping[str, Any]) -> None:
+    """Set user attributes of trials that have ended, which Optuna itself refuses, in one transaction.
+
+    Other processes that have read these trials before go on with what they read.
+    """
+    backend = backend_of(storage)
+
+    def write() -> None:
+        with _create_scoped_session(backend.scoped_session) as session:
+            for trial_id in trial_ids:
+                for key, value in attrs.items():
+                    backend._set_trial_attr_without_commit(
+                        session, models.TrialUserAttributeModel, trial_id, key, value
+                    )
+
+    patience_of(storage)(write)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import leftovers, stored_study
+from hpo import leftovers, sampling, stored_study
 from hpo.claims import TOKEN, Claim, Claims, Lease, Wait, fail_hung, give_back, worker_name
 from hpo.devices import Slot, import_backend
 from hpo.errors import Interrupted, Outage, TrialInterrupted
@@ -50,14 +50,14 @@ def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot, *, is_wat
         The number of trials this process ran.
 
     Raises:
-        StudyError: the study is not there, or this code defines another one.
+        StudyError: the study is not there, this code defines another one, or its sampler fails.
         Interrupted: SIGINT or SIGTERM; the trial that ran is given back.
     """
     study = stored_study.load(storage, name)
     definition = stored_study.stored_definition(study)
+    sampling.check(definition.sampler, definition.search_space)
     if definition.objective is None:
         import_backend()
-    study.sampler, study.pruner = definition.sampler, definition.explicit_pruner()
     return Worker(study, definition, run_dir, slot, is_watched=is_watched).run()
 
 
@@ -198,9 +198,7 @@ class Worker:
             **outcome.records,
             "stop_reason": outcome.stop_reason,
         }
-        frozen = self._study._storage.get_trial(trial_id)
-        values = None if outcome.value is None else [outcome.value]
-        self._study.sampler.after_trial(self._study, frozen, outcome.state, values)
+        failure = sampling.learn(claim.trial, outcome.state, outcome.value, records)
         result = {"state": outcome.state.name, "value": outcome.value}
         self._events.write("tell", trial=claim.number, **result)
         finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, records)
@@ -210,6 +208,8 @@ class Worker:
         _logger.info(
             "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, outcome.stop_reason
         )
+        if failure is not None:
+            raise failure
 
     def _on_signal(self, signum: int, _frame: object) -> None:
         if not self._stop_signal:

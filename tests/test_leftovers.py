@@ -15,7 +15,8 @@ def _study(*trials: tuple[TrialState, dict[str, Any]]) -> optuna.Study:
     """A study with a trial of a configuration of its own for each."""
     study = optuna.create_study(study_name="s")
     for number, (state, records) in enumerate(trials):
-        attrs = {"claim": {"configuration": number, "uuid": f"u{number}"}, **records}
+        claim = {"configuration": number, "uuid": f"u{number}", "seed": 1, "attempt": 1, "deaths": 0}
+        attrs = {"claim": {**claim, "worker": "host-1", "device": "cpu", "token": "t"}, **records}
         value = 0.5 if state == TrialState.COMPLETE else None
         study.add_trial(optuna.create_trial(state=state, value=value, user_attrs=attrs))
     return study

@@ -1,9 +1,6 @@
 """Streams of random numbers that are the same in every process."""
 
-import optuna
-from optuna.samplers import TPESampler
-
-from hpo.seeds import derive_seed, reseed
+from hpo.seeds import derive_seed
 
 
 def test_seeds_differ_by_purpose_and_number_and_stay() -> None:
@@ -12,13 +9,3 @@ def test_seeds_differ_by_purpose_and_number_and_stay() -> None:
     seeds = {derive_seed(seed, purpose, number) for seed in (0, 1) for purpose in "ab" for number in range(50)}
     assert len(seeds) == 200
     assert all(0 <= seed < 2**31 for seed in seeds)
-
-
-def test_reseed_reaches_the_samplers_inside() -> None:
-    """TPE draws its first trials from a random sampler of its own."""
-    drawn = []
-    for seed in (5, 5, 6):
-        sampler = TPESampler()
-        reseed(sampler, seed)
-        drawn.append(optuna.create_study(sampler=sampler).ask().suggest_float("x", 0, 1))
-    assert drawn[0] == drawn[1] != drawn[2]
