@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,7 @@ from hpo.storage import (
     study_lock,
     take_waiting,
 )
-from hpo.stored_study import budget_of, typed
+from hpo.stored_study import budget_of
 from hpo.study import StudyDefinition
 
 # A configuration that has killed one more worker than this is not tried on another.
@@ -234,7 +234,7 @@ class Claims:
         # Somebody enqueued these with Optuna or in the dashboard, which belongs to no experiment.
         for trial in trials if not self._definition.settings else ():
             if trial.state == TrialState.WAITING:
-                claim = self._signed(self._new_configuration(trials))
+                claim = self._signed(self._new_configuration(map(claim_of, trials)))
                 if take_waiting(storage, trial._trial_id, {"claim": claim}):
                     return trial._trial_id, claim
         chosen = self._choose(trials)
@@ -254,31 +254,30 @@ class Claims:
         Returns:
             The configuration's record and the trial's system attributes, or None if nothing is left.
         """
-        lost = next(_lost_configurations(trials), None)
-        if lost is not None:
-            before = claim_of(lost)
-            died = lost.user_attrs.get("stop_reason") == "lost_worker"
-            fixed = {**lost.system_attrs.get("fixed_params", {}), **lost.params}
-            return {**before, "attempt": before["attempt"] + 1, "deaths": before["deaths"] + died}, {
-                **grid_place(lost),
-                **_fixed(fixed),
-            }
-        started = [_origin(claim_of(trial)) for trial in trials]
-        configuration = self._new_configuration(trials)
-        for planned in self._definition.plan():
-            if planned.origin not in started:
-                return {**configuration, **planned.origin}, _fixed(planned.params)
+        ours = [(trial, claim) for trial in trials if (claim := claim_of(trial))]
+        for trial, claim in _lost_configurations(ours):
+            died = trial.user_attrs.get("stop_reason") == "lost_worker"
+            fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            again = {**claim, "attempt": claim["attempt"] + 1, "deaths": claim["deaths"] + died}
+            return again, {**grid_place(trial), **_fixed(fixed)}
+        claims = [claim for _trial, claim in ours]
+        configuration = self._new_configuration(claims)
+        if plan := self._definition.plan():
+            started = [_origin(claim) for claim in claims]
+            for planned in plan:
+                if planned.origin not in started:
+                    return {**configuration, **planned.origin}, _fixed(planned.params)
         space = self._definition.search_space
         if self._study.is_stopped or not has_untried(self._definition.sampler, space, trials):
             return None
         return configuration, {}
 
-    def _new_configuration(self, trials: list[FrozenTrial]) -> dict[str, Any]:
+    def _new_configuration(self, claims: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """The record of a configuration that is claimed first, by which later attempts refer to it.
 
         Numbered by ours alone: the trials of other programs, which take no lock, must not shift a seed.
         """
-        number = max((claim_of(trial)["configuration"] for trial in trials if _is_ours(trial)), default=-1) + 1
+        number = max((claim["configuration"] for claim in claims if claim), default=-1) + 1
         seed = derive_seed(self._definition.seed, "trial", number)
         return {"configuration": number, "uuid": uuid.uuid4().hex, "seed": seed, "attempt": 1, "deaths": 0}
 
@@ -356,8 +355,10 @@ def run_failed_again(study: optuna.Study) -> int:
 
 def claim_of(trial: FrozenTrial) -> dict[str, Any]:
     """What is recorded of the claim of a trial; empty if hpo did not claim it, whatever it has under that name."""
-    claim: dict[str, Any] = typed(trial.user_attrs, {"claim": dict}).get("claim", {})
-    return claim if typed(claim, _CLAIM).keys() == _CLAIM.keys() else {}
+    claim = trial.user_attrs.get("claim")
+    if isinstance(claim, dict) and all(isinstance(claim.get(name), kind) for name, kind in _CLAIM.items()):
+        return claim
+    return {}
 
 
 def _origin(claim: dict[str, Any]) -> dict[str, int]:
@@ -380,11 +381,12 @@ def _counts(trial: FrozenTrial) -> bool:
     return is_taken and not was_given_back(trial)
 
 
-def _lost_configurations(trials: list[FrozenTrial]) -> Iterator[FrozenTrial]:
-    """The last trials of those configurations that nobody runs and that have no result, oldest first."""
-    attempts: dict[int, list[FrozenTrial]] = {}
-    for trial in trials:
-        if _is_ours(trial):
-            attempts.setdefault(claim_of(trial)["configuration"], []).append(trial)
+def _lost_configurations(
+    claimed: Iterable[tuple[FrozenTrial, dict[str, Any]]],
+) -> Iterator[tuple[FrozenTrial, dict[str, Any]]]:
+    """The last trials of those configurations that nobody runs and that have no result, each with its claim."""
+    attempts: dict[int, list[tuple[FrozenTrial, dict[str, Any]]]] = {}
+    for trial, claim in claimed:
+        attempts.setdefault(claim["configuration"], []).append((trial, claim))
     # All of them: a claim whose answer was lost may have been made twice, and one of the two given back.
-    return (ended[-1] for ended in attempts.values() if all(was_given_back(trial) for trial in ended))
+    return (tried[-1] for tried in attempts.values() if all(was_given_back(trial) for trial, _claim in tried))

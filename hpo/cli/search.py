@@ -54,12 +54,14 @@ def launch(
     with progress(definition.metric if definition.objective is None else "value") as show:
         done = run(definition, url, run_dir, slots, show=show, amend=amend, max_failures=max_failures)
     status = done.status
-    if done.ran == 0:
+    if done.ran == 0 and status.finished >= status.budget:
         # An experiment has no more trials than it lists.
         more = "" if definition.settings and status.budget >= len(definition.plan()) else " More with --trials."
         print(f"Nothing to run: all {status.budget} trials of {status.name} are done.{more}")
     else:
         print(f"{done.ran} trials in this launch; {status.finished} of {status.budget} done.")
+        if status.finished < status.budget:
+            print("Every configuration that the sampler can draw has run.")
     if status.best is not None:
         print(f"Best trial of {status.name}: {status.best.number}, value {status.best.value:.4f}")
         for parameter, value in status.best.params.items():
@@ -69,7 +71,7 @@ def launch(
     print("Next:")
     if definition.settings:
         print(f"  hpo report --study {status.name}{elsewhere}")
-    if definition.objective is None:
+    if definition.objective is None and status.best is not None:
         print(f"  hpo export --study {status.name} --output best.h5{elsewhere}")
     print(f"  hpo trials --study {status.name}{elsewhere}")
     print(f"  hpo dashboard{elsewhere}")
