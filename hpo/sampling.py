@@ -78,7 +78,7 @@ def _check_grid(sampler: GridSampler, space: Space) -> None:
         )
     for name in space.parameters:
         for value in sampler._search_space[name]:
-            space.check({name: value})
+            space.point({name: value})
 
 
 def draws_in_turn(sampler: BaseSampler) -> bool:

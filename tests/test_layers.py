@@ -19,17 +19,9 @@ from hpo.storage import backend_of, open_storage, resolve_url
 
 # A module imports only those before it; a package is one of them.
 LAYERS = (
-<<<<<<< HEAD
-    "errors", "one_line", "values", "run_dir", "devices", "space", "experiment", "datasets", "budget", "direction",
-    "canonical", "study",
-    "catalog", "models", "patience", "storage", "stored_study", "seeds", "claims", "failures", "results", "leftovers",
-    "events", "checkpoint", "callbacks", "training", "input_file", "model_inspection", "model_file", "evaluate",
-    "objective", "worker", "launch", "progress", "averages", "report", "evaluation_view", "predict", "export",
-    "dashboard", "noise", "listing", "cli", "__main__",
-)  # fmt: skip
-=======
     "errors",
     "one_line",
+    "values",
     "run_dir",
     "devices",
     "space",
@@ -73,7 +65,6 @@ LAYERS = (
     "cli",
     "__main__",
 )
->>>>>>> 4cd14b0 (Samplers see all trials that have ended; finite spaces end; the best is feasible; failed trials run again)
 
 ROOT = Path(package.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if ROOT / "studies" not in path.parents)
