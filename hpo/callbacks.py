@@ -46,10 +46,17 @@ class EpochWatch(StopAtNan):
         record: called with each epoch's metric and its number, from 1; True ends the fit as pruned.
         interrupted: asked after each batch.
         finish_seconds: how long an interrupted epoch may take to its end; else the fit ends within it.
+        history: filled with each of Keras's logs, and ``learning_rate`` and ``seconds``, a value per epoch.
     """
 
     def __init__(
-        self, metric: str, seconds: float | None, record: Record, interrupted: Callable[[], bool], finish_seconds: float
+        self,
+        metric: str,
+        seconds: float | None,
+        record: Record,
+        interrupted: Callable[[], bool],
+        finish_seconds: float,
+        history: dict[str, list[float]],
     ) -> None:
         super().__init__()
         self._metric = metric
@@ -59,7 +66,8 @@ class EpochWatch(StopAtNan):
         self._finish_seconds = finish_seconds
         self._asked = 0.0
         self._epoch_started = 0.0
-        self.history: dict[str, list[float]] = {"seconds": []}
+        self.history = history
+        history["seconds"] = []
         self.stop_reason: StopReason | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -79,17 +87,17 @@ class EpochWatch(StopAtNan):
         """Record the epoch, report it, and end the fit where the outside says so."""
         if self.failure is not None or self.stop_reason == "interrupted":
             return
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        if self._metric not in values:
-            available = ", ".join(sorted(name for name in values if name != "learning_rate"))
-            raise StudyError(
-                f"The metric {self._metric!r} is not among those that the model reports: {available}. "
-                "Name one of them as the study's `metric`, or compile the model with it."
-            )
+        values = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
+        available = ", ".join(sorted(values))
         values["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         values["seconds"] = time.perf_counter() - self._epoch_started
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
+        if self._metric not in values:
+            raise StudyError(
+                f"The metric {self._metric!r} is not among those that the model reports: {available}. "
+                "Name one of them as the study's `metric`, or compile the model with it."
+            )
         if self._record(values[self._metric], epoch + 1):
             self._stop("pruned")
         elif self._interrupted():
@@ -99,7 +107,7 @@ class EpochWatch(StopAtNan):
 
     def go_on(self, history: dict[str, list[float]], stop_reason: StopReason | None) -> None:
         """Take over what an attempt before this one had recorded."""
-        self.history = {name: list(values) for name, values in history.items()}
+        self.history.update({name: list(values) for name, values in history.items()})
         self.stop_reason = stop_reason
         for epoch, value in enumerate(self.history[self._metric]):
             self._record(value, epoch + 1)

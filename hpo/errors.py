@@ -102,11 +102,6 @@ class TrialFailure(Exception):
 
     reason: ClassVar[str] = "error"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        # What Keras had logged by then, a value an epoch.
-        self.history: dict[str, list[float]] = {}
-
 
 class NanLoss(TrialFailure):
     """The loss or the objective's value is not a number."""

@@ -152,9 +152,8 @@ def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) 
     """Fresh weights, trained on train and validation images as the trial trained until its best epoch."""
     from hpo import training
 
-    training.start_fresh(row.seed or 0, row.precision or "float32")
     try:
-        model = build(definition, row.params, dataset)
+        model = build(definition, row.params, dataset, seed=row.seed or 0, precision=row.precision or "float32")
         split = dataset.train_and_validation()
         if definition.prepare is not None:
             split = definition.prepare(row.params, split, row.seed or 0)
@@ -200,10 +199,7 @@ def _take_own_weights(model: "keras.Model", study: optuna.Study, row: TrialRecor
 
 def _portable(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) -> "keras.Model":
     """The model, untrained and in float32, whatever it was trained in: half precision is slow on other hardware."""
-    from hpo import training
-
-    training.start_fresh(row.seed or 0, "float32")
-    return build(definition, row.params, dataset)
+    return build(definition, row.params, dataset, seed=row.seed or 0, precision="float32")
 
 
 def _save(model: "keras.Model", test: Split, output: Path, card: dict[str, Any]) -> Exported:

@@ -8,7 +8,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from hpo.failures import is_out_of_memory
 from hpo.one_line import one_line
 from hpo.run_dir import RunDir
 from hpo.space import Params
+from hpo.storage import forget_reports
 from hpo.study import StudyDefinition
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class ReportedTrial:
         self.number = claim.number
         self.values: dict[int, float] = {}
         self.records: dict[str, Any] = {}  # besides what every trial has
+        self.history: dict[str, list[float]] = {}  # Keras's logs, a value per epoch
         self.storage_error: Exception | None = None  # which ended a report
         self._trial = claim.trial
         self._is_planned = bool(claim.origin)
@@ -101,6 +103,12 @@ class ReportedTrial:
         except (StorageInternalError, SQLAlchemyError) as error:
             self.storage_error = error
             raise
+
+    def start_again(self) -> None:
+        """Forget what a try without enough memory has reported, here, in Optuna's trial and in the storage."""
+        forget_reports(self._trial)
+        self.values.clear()
+        self.history.clear()
 
     @property
     def best(self) -> float | None:
@@ -152,7 +160,11 @@ class Objective:
             return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
         except optuna.TrialPruned:
             return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=_epochs(trial))
-        except (StudyError, Outage, TrialInterrupted, StorageInternalError, UpdateFinishedTrialError, SQLAlchemyError):
+        except StudyError:
+            if trial.history:
+                claim.trial.set_user_attr("history", trial.history)
+            raise
+        except (Outage, TrialInterrupted, StorageInternalError, UpdateFinishedTrialError, SQLAlchemyError):
             raise  # not this trial's fault: it is given back
         except TrialFailure as failure:
             return self._failed(trial, failure)
@@ -178,6 +190,7 @@ class Objective:
                 raise
             _logger.warning("Trial %d has too little memory: once more", trial.number)
         gc.collect()  # what the exception held until here
+        trial.start_again()
         return self._completed(trial)
 
     def _completed(self, trial: ReportedTrial) -> Outcome:
@@ -206,17 +219,18 @@ class Objective:
         if definition.prepare is not None:
             prepared = definition.prepare(trial.params, dataset.train, trial.seed)
             dataset = dataclasses.replace(dataset, train=prepared)
-        trial.records = {"precision": precision, "validation_images": len(dataset.validation.labels)}
+        trial.records = {"validation_images": len(dataset.validation.labels)}
         fitted = None
         try:
-            fitted = self._fit(claim, trial, dataset, parts=1)
+            fitted = self._fit(claim, trial, dataset, precision, parts=1)
         except OutOfMemory:
             if _batch_size(trial.params) == 1:
                 raise
             _logger.warning("Trial %d has too little memory: half of each batch at a time", trial.number)
         if fitted is None:
             gc.collect()  # the first model, which its exception held until here
-            fitted = self._fit(claim, trial, dataset, parts=2)
+            trial.start_again()
+            fitted = self._fit(claim, trial, dataset, precision, parts=2)
         model, fit = fitted
         pruned = fit.stop_reason == "pruned"
         if not pruned:
@@ -238,7 +252,9 @@ class Objective:
             },
         )
 
-    def _fit(self, claim: Claim, trial: ReportedTrial, dataset: Dataset, *, parts: int) -> tuple[Any, "training.Fit"]:
+    def _fit(
+        self, claim: Claim, trial: ReportedTrial, dataset: Dataset, precision: str, *, parts: int
+    ) -> tuple[Any, "training.Fit"]:
         """Build and fit the trial's model, each batch in ``parts``.
 
         Raises:
@@ -247,8 +263,7 @@ class Objective:
         from hpo import training
 
         definition, params = self._definition, trial.params
-        training.start_fresh(trial.seed, trial.records["precision"])
-        model = build(definition, params, dataset)
+        model = build(definition, params, dataset, seed=trial.seed, precision=precision)
         batch_size = _batch_size(params) // parts
         if parts > 1:
             training.split_batches(model, parts)
@@ -274,6 +289,7 @@ class Objective:
             # In halves, the optimizer holds more: what was kept of whole batches does not fit.
             checkpoints=Checkpoints(kept / "halved" if parts > 1 else kept, claim.attempt),
             resumed=lambda epoch: self._events.write("resume", trial=claim.number, epoch=epoch),
+            history=trial.history,
         )
 
     def forget(self, claim: Claim) -> None:
@@ -330,33 +346,59 @@ class Objective:
             state=TrialState.FAIL,
             value=None,
             stop_reason=failure.reason,
-            records={**_epochs(trial), **trial.records, "history": failure.history, "failure": message},
+            records={**_epochs(trial), **trial.records, "history": trial.history, "failure": message},
         )
 
 
-def build(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
-    """The study's model for ``params``, compiled.
+def build(definition: StudyDefinition, params: Params, dataset: Dataset, *, seed: int, precision: str) -> Any:
+    """The study's model for ``params``: compiled and built, in a fresh state of Keras.
+
+    Args:
+        seed: of its weights.
+        precision: a Keras dtype policy. A model whose outputs cannot be kept in float32 in half precision is built in
+            float32 instead; its ``dtype_policy`` says which it has.
 
     Raises:
         InvalidModel, OutOfMemory: these parameters give no model, one for other data, or one that is too large.
         TrialError: the study's builder returned something else.
     """
-    from hpo.training import as_failure, check_shapes
+    from hpo.half_precision import keep_outputs_in_float32
+    from hpo.training import start_fresh
+
+    start_fresh(seed, precision)
+    model = _built(definition, params, dataset)
+    if precision != "float32" and not keep_outputs_in_float32(model, dataset.input_shape):
+        _warn_once(
+            f"A model is trained in float32 and not in {precision}, because its outputs cannot be set to float32 from "
+            'outside: it has a `call` of its own. Give its last layer dtype="float32" to train it in half precision.'
+        )
+        start_fresh(seed, "float32")
+        model = _built(definition, params, dataset)
+    return model
+
+
+def _built(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
+    from hpo.training import as_failure, build_layers, check_shapes
 
     assert definition.model is not None
     try:
         model = definition.model(params, dataset)
-        if not getattr(model, "built", True):  # it has no Input
-            model.build((None, *dataset.input_shape))
+        if not getattr(model, "compiled", False):
+            raise TrialError(f"the study's `model` must return a compiled keras.Model, but returned {model!r}")
+        build_layers(model, dataset.input_shape)
+        check_shapes(model, dataset)
+        return model
     except Exception as error:
         failure = as_failure(error, trained=False)
         if failure is None:
             raise
         raise failure from error
-    if not getattr(model, "compiled", False):
-        raise TrialError(f"the study's `model` must return a compiled keras.Model, but returned {model!r}")
-    check_shapes(model, dataset)
-    return model
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Log what would else be said of each trial once per process."""
+    _logger.warning(message)
 
 
 def _batch_size(params: Params) -> int:

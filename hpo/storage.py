@@ -255,6 +255,24 @@ def amend_finished(storage: BaseStorage, trial_ids: Sequence[int], attrs: Mappin
     patience_of(storage)(write)
 
 
+def forget_reports(trial: optuna.Trial) -> None:
+    """Remove all that a running trial has reported: Optuna ignores a second report of the same step.
+
+    Raises:
+        optuna.exceptions.UpdateFinishedTrialError: the trial had ended, because its worker was taken for dead.
+    """
+    backend = backend_of(trial.storage)
+
+    def write() -> None:
+        with _create_scoped_session(backend.scoped_session) as session:
+            row = models.TrialModel.find_or_raise_by_id(trial._trial_id, session, for_update=True)
+            backend.check_trial_is_updatable(trial._trial_id, row.state)  # type: ignore[arg-type]
+            row.intermediate_values.clear()
+
+    patience_of(trial.storage)(write)
+    trial._cached_frozen_trial.intermediate_values.clear()
+
+
 @dataclass(frozen=True)
 class Pulse:
     """When the worker of a running trial last gave a sign of life.

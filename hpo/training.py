@@ -1,6 +1,7 @@
 """One fit of a Keras model: early stopping, learning-rate reduction, a report each epoch, failures with types."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from hpo.failures import is_out_of_memory
 
 # A worker that was asked to stop finishes its epoch if that takes no longer.
 _FINISH_SECONDS = 8
+_OF_INTEGERS = ("ctc", "circle")  # losses of Keras that take integer labels and are not called sparse
+_LABELS = "labels are integers: use a sparse loss, or a function that encodes them with keras.ops.one_hot"
 
 _logger = logging.getLogger("hpo")
 
@@ -102,6 +105,7 @@ def fit(
     interrupted: Callable[[], bool],
     checkpoints: Checkpoints | None = None,
     resumed: Callable[[int], None] = lambda epoch: None,
+    history: dict[str, list[float]] | None = None,
 ) -> Fit:
     """Fit ``model`` on the training images and validate it each epoch; leaves it with its best weights.
 
@@ -115,6 +119,7 @@ def fit(
         interrupted: asked after each batch; True ends the fit with its epoch, or within it where that lasts.
         checkpoints: where each epoch is kept.
         resumed: called first with the epoch of the checkpoint it goes on from, where there is one.
+        history: filled as in `Fit`, also by a fit that fails.
 
     Raises:
         StudyError: the model does not report the metric; the message names those it does.
@@ -126,7 +131,10 @@ def fit(
     """
     mode = "max" if settings.direction == "maximize" else "min"
     # Without a checkpoint nothing of an epoch is left, finished or not.
-    watch = EpochWatch(settings.metric, settings.seconds, record, interrupted, _FINISH_SECONDS if checkpoints else 0)
+    finish_seconds = _FINISH_SECONDS if checkpoints else 0
+    watch = EpochWatch(
+        settings.metric, settings.seconds, record, interrupted, finish_seconds, {} if history is None else history
+    )
     # Keras keeps the best weights only in this callback; to train to the end it waits longer than that.
     best = keras.callbacks.EarlyStopping(
         settings.metric,
@@ -168,10 +176,11 @@ def fit(
         failure = as_failure(error, trained=watch.batches > 0)
         if failure is None:
             raise
-        failure.history = watch.history
+        if isinstance(failure, InvalidModel) and not watch.batches:
+            images = _array(dataset.train.images.shape)
+            failure = InvalidModel(f"{failure} (images are uint8 of shape {images}; {_LABELS})")
         raise failure from error
     if watch.failure is not None:
-        watch.failure.history = watch.history
         raise watch.failure
     if watch.stop_reason == "interrupted":
         raise TrialInterrupted
@@ -261,8 +270,20 @@ def as_failure(error: Exception, *, trained: bool) -> TrialFailure | None:
     return None
 
 
+def build_layers(model: keras.Model, input_shape: tuple[int, ...]) -> None:
+    """Build what ``model`` has not built: it has no Input, or is a subclass without a ``build`` of its own.
+
+    `keras.Model.build` marks such a subclass as built, but makes none of its weights; a call with symbolic images does.
+    """
+    if not isinstance(model, keras.Sequential):
+        if not all(layer.built for layer in model._flatten_layers()):
+            model(keras.Input(input_shape, dtype="uint8"))
+    elif not model.built:
+        model.build((None, *input_shape))
+
+
 def check_shapes(model: keras.Model, dataset: Dataset) -> None:
-    """Check that a model takes the images of ``dataset`` and has an output for each of its classes.
+    """Check that a model takes the images and labels of ``dataset`` and has an output for each of its classes.
 
     What it does not say of itself shows when it is fitted.
 
@@ -275,10 +296,30 @@ def check_shapes(model: keras.Model, dataset: Dataset) -> None:
         len(takes) != 4 or any(n not in (None, has) for n, has in zip(takes[1:], images, strict=True))
     ):
         raise InvalidModel(f"the model takes images of {_by(takes[1:])}, but those of the data set have {_by(images)}")
-    loss = getattr(model, "loss", None)
-    by_label = loss == "sparse_categorical_crossentropy" or isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
-    if by_label and isinstance(gives, tuple) and len(gives) == 2 and gives[1] != dataset.num_classes:
-        raise InvalidModel(f"the model has {gives[1]} outputs, but the data set has {dataset.num_classes} classes")
+    if not isinstance(gives, tuple) or not all(isinstance(n, int) for n in gives[1:]):
+        return
+    loss = _keras_name(getattr(model, "loss", None))
+    if loss == "sparse_categorical_crossentropy":
+        if len(gives) == 2 and gives[1] != dataset.num_classes:
+            raise InvalidModel(f"the model has {gives[1]} outputs, but the data set has {dataset.num_classes} classes")
+    elif loss not in (*_OF_INTEGERS, None) and math.prod(gives[1:]) > 1:
+        raise InvalidModel(
+            f"the loss {loss} compares outputs of shape {_array(gives)} with labels of the same shape, but the labels "
+            f"have shape (n,): {_LABELS}"
+        )
+
+
+def _keras_name(loss: Any) -> str | None:
+    """The name of one of Keras's own losses, however it was given to ``compile``; None of any other."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    function = getattr(loss, "fn", loss)
+    return function.__name__ if getattr(function, "__module__", "").startswith("keras.") else None
+
+
+def _array(shape: tuple[int | None, ...]) -> str:
+    """The shape of a batch, as people write it."""
+    return f"(n, {', '.join(map(str, shape[1:]))})"
 
 
 def _by(shape: tuple[int | None, ...]) -> str:
@@ -286,5 +327,9 @@ def _by(shape: tuple[int | None, ...]) -> str:
 
 
 def describe(model: keras.Model) -> dict[str, Any]:
-    """What is recorded of a model: its number of parameters and the backend it runs on."""
-    return {"parameters": int(model.count_params()), "backend": keras.backend.backend()}
+    """What is recorded of a model: its number of parameters, its precision and the backend it runs on."""
+    return {
+        "parameters": int(model.count_params()),
+        "precision": model.dtype_policy.name,
+        "backend": keras.backend.backend(),
+    }

@@ -46,6 +46,7 @@ LAYERS = (
     "checkpoint",
     "callbacks",
     "training",
+    "half_precision",
     "input_file",
     "model_inspection",
     "model_file",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import optuna
 import pytest
 import sqlalchemy
@@ -15,6 +16,7 @@ from optuna.distributions import FloatDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import Budget, Setting, Stopping, StudyDefinition
@@ -23,13 +25,21 @@ from hpo.datasets import Dataset, Split
 from hpo.devices import Slot
 from hpo.errors import Outage, OutOfMemory, TrialInterrupted
 from hpo.events import EventLog
-from hpo.objective import Objective, Outcome, ReportedTrial
+from hpo.objective import Objective, Outcome, ReportedTrial, _warn_once
 from hpo.run_dir import RunDir
 
 Score = Callable[[dict[str, Any], ReportedTrial], Any]
 
 
-def _run(objective: Score, tmp_path: Path, *, warm: bool = False, interrupted: bool = False, **fields: Any) -> Outcome:
+def _run(
+    objective: Score,
+    tmp_path: Path,
+    *,
+    warm: bool = False,
+    interrupted: bool = False,
+    storage: BaseStorage | None = None,
+    **fields: Any,
+) -> Outcome:
     definition = StudyDefinition(
         name="s",
         objective=objective,
@@ -38,7 +48,10 @@ def _run(objective: Score, tmp_path: Path, *, warm: bool = False, interrupted: b
         **{"direction": "maximize", **fields},
     )
     study = optuna.create_study(
-        direction=definition.search_direction, sampler=RandomSampler(seed=0), pruner=ThresholdPruner(lower=0.5)
+        direction=definition.search_direction,
+        sampler=RandomSampler(seed=0),
+        pruner=ThresholdPruner(lower=0.5),
+        storage=storage,
     )
     claim = Claim(study.ask(), seed=11, attempt=1, configuration=0, uuid="u", origin={"warm_start": 0} if warm else {})
     run = Objective(
@@ -150,22 +163,26 @@ def test_the_traceback_of_a_failure_is_in_the_log(tmp_path: Path, caplog: pytest
     assert 'raise ValueError("' in caplog.text
 
 
-def test_an_objective_without_memory_has_that_type(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # `ask` does not beat, but a claim does
+def test_an_objective_without_memory_has_that_type(tmp_path: Path, sqlite: BaseStorage) -> None:
     """As a model has."""
 
     def score(params: dict[str, Any], trial: ReportedTrial) -> float:
         raise MemoryError
 
-    assert _run(score, tmp_path).stop_reason == "out_of_memory"
+    assert _run(score, tmp_path, storage=sqlite).stop_reason == "out_of_memory"
 
 
 # Experiments
 
 
-def _claim(definition: StudyDefinition, setting: int | None = None) -> Claim:
+def _claim(definition: StudyDefinition, setting: int | None = None, storage: BaseStorage | None = None) -> Claim:
     """A claim of a trial of this setting; without one, of a trial that is sampled."""
     study = optuna.create_study(
-        direction=definition.search_direction, sampler=RandomSampler(seed=0), pruner=definition.explicit_pruner()
+        direction=definition.search_direction,
+        sampler=RandomSampler(seed=0),
+        pruner=definition.explicit_pruner(),
+        storage=storage,
     )
     if setting is None:
         return Claim(study.ask(), seed=11, attempt=1, configuration=100, uuid="u", origin={})
@@ -348,6 +365,48 @@ def test_a_search_does_not_read_the_test_images(tmp_path: Path) -> None:
     assert not run_dir.test_reads.exists()
 
 
+# Precision
+
+
+class _Own(keras.Model):
+    """A subclass: nobody but its author knows its last layer."""
+
+    def __init__(self, dtype: str | None) -> None:
+        super().__init__()
+        self.head = keras.layers.Dense(10, activation="softmax", dtype=dtype)
+
+    def call(self, images: Any) -> Any:
+        return self.head(keras.ops.reshape(images, (-1, 784)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "used"),
+    [
+        pytest.param("mixed_bfloat16", _one_layer, "mixed_bfloat16", id="functional"),
+        pytest.param("mixed_bfloat16", lambda params, dataset: _compiled(_Own("float32")), "mixed_bfloat16", id="own"),
+        pytest.param("mixed_bfloat16", lambda params, dataset: _compiled(_Own(None)), "float32", id="own-half"),
+        pytest.param("float32", _one_layer, "float32", id="float32"),
+    ],
+)
+def test_what_is_recorded_is_the_precision_that_was_used(
+    asked: str, model: Any, used: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model whose outputs cannot be kept in float32 is trained in float32, which is said once per process."""
+    _warn_once.cache_clear()
+    settings = [Setting({"batch_size": 90})]
+    definition = _trained(model=model, settings=settings, budget=Budget(max_epochs=1), precision=asked)
+    run = _objective(definition, RunDir(tmp_path))
+    assert [run(_claim(definition, 0)).records["precision"] for _ in range(2)] == [used] * 2
+    warned = [record.message for record in caplog.records if "trained in float32" in record.message]
+    assert len(warned) == (asked != used)
+    assert all('Give its last layer dtype="float32"' in message for message in warned)
+
+
+def _compiled(model: keras.Model) -> keras.Model:
+    model.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
 # Faults
 
 
@@ -388,7 +447,10 @@ def test_what_another_study_of_that_name_kept_is_not_gone_on_from(tmp_path: Path
     assert [event["event"] for event in _events(tmp_path)] == ["report"] * 4
 
 
-def test_too_little_memory_is_tried_once_more_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # `ask` does not beat, but a claim does
+def test_too_little_memory_is_tried_once_more_in_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite: BaseStorage
+) -> None:
     """Half of each batch at a time; an attempt after it goes on in halves from where that was."""
     from hpo import training
 
@@ -401,6 +463,8 @@ def test_too_little_memory_is_tried_once_more_in_halves(tmp_path: Path, monkeypa
         sizes.append(settings.batch_size)
         if settings.batch_size > 32:
             models.append(weakref.ref(model))
+            for epoch in (1, 2, 3):
+                others["record"](0.75, epoch)
             raise OutOfMemory("the device has too little memory for this model and batch size")
         return fit(model, dataset, settings, **others)
 
@@ -410,11 +474,16 @@ def test_too_little_memory_is_tried_once_more_in_halves(tmp_path: Path, monkeypa
     )
     run_dir = RunDir(tmp_path)
     run = _objective(definition, run_dir)
-    halved = run(_claim(definition, 0))
+    claim = _claim(definition, 0, sqlite)
+    halved = run(claim)
     assert (halved.state, halved.records["physical_batch_size"]) == (TrialState.COMPLETE, 32)
-    again = run(dataclasses.replace(_claim(definition, 0), attempt=2))
+    # What the first try reported is gone: the pruner sees the curve that the value comes from.
+    curve = dict(enumerate(halved.records["history"]["val_accuracy"], start=1))
+    assert claim.trial.storage.get_trial(claim.trial._trial_id).intermediate_values == curve
+    assert halved.value == max(curve.values())
+    again = run(dataclasses.replace(_claim(definition, 0, sqlite), attempt=2))
     assert again.records["history"] == halved.records["history"]
-    too_large = run(_claim(definition, 1))
+    too_large = run(_claim(definition, 1, sqlite))
     assert (too_large.state, too_large.stop_reason) == (TrialState.FAIL, "out_of_memory")
     assert sizes == [64, 32, 64, 32, 128, 64]
 
@@ -457,20 +526,29 @@ def test_an_error_of_the_storage_within_a_report_is_no_failure(tmp_path: Path, m
         _run(score, tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # `ask` does not beat, but a claim does
 @pytest.mark.parametrize(("lacks", "state"), [(1, TrialState.COMPLETE), (2, TrialState.FAIL)])
-def test_an_objective_that_runs_out_of_memory_has_a_second_try(lacks: int, state: TrialState, tmp_path: Path) -> None:
-    """And no third."""
+def test_an_objective_that_runs_out_of_memory_has_a_second_try(
+    lacks: int, state: TrialState, tmp_path: Path, sqlite: BaseStorage
+) -> None:
+    """And no third. Only what the second one reports is kept."""
     calls: list[int] = []
 
     def score(params: dict[str, Any], trial: ReportedTrial) -> float:
         calls.append(trial.number)
+        trial.report(0.5 + 0.1 * len(calls), 1)
+        if len(calls) == 1:
+            trial.report(0.9, 2)
         if len(calls) <= lacks:
             raise MemoryError
         return 1.0
 
-    outcome = _run(score, tmp_path)
+    outcome = _run(score, tmp_path, storage=sqlite)
     assert (outcome.state, len(calls)) == (state, 2)
     assert outcome.stop_reason == ("completed" if state == TrialState.COMPLETE else "out_of_memory")
+    assert (outcome.records["epochs"], outcome.records["best_epoch"]) == (1, 1)
+    [trial] = sqlite.get_all_trials(sqlite.get_all_studies()[0]._study_id)
+    assert trial.intermediate_values == {1: 0.7}
 
 
 def test_a_model_without_an_input_is_built_for_the_images(tmp_path: Path) -> None:
@@ -486,6 +564,33 @@ def test_a_model_without_an_input_is_built_for_the_images(tmp_path: Path) -> Non
     definition = _trained(model=deferred, settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=1))
     outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
     assert (outcome.state, outcome.records["parameters"]) == (TrialState.COMPLETE, 7850)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param("categorical_crossentropy", id="by-name"),
+        pytest.param(keras.losses.CategoricalCrossentropy(), id="object"),
+        pytest.param(keras.losses.kl_divergence, id="function"),
+        pytest.param("mse", id="mse"),
+    ],
+)
+def test_a_loss_that_does_not_fit_the_labels_is_invalid(loss: Any, tmp_path: Path) -> None:
+    """Before the first epoch, with both shapes and a way out; mse would compare ten images with ten classes."""
+
+    def misfit(params: dict[str, Any], dataset: Dataset) -> Any:
+        model = _one_layer(params, dataset)
+        model.compile("sgd", loss=loss, metrics=["accuracy"])
+        return model
+
+    definition = _trained(model=misfit, settings=[Setting({"batch_size": 10})], budget=Budget(max_epochs=1))
+    outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
+    assert (outcome.state, outcome.stop_reason) == (TrialState.FAIL, "invalid_model")
+    assert (
+        "outputs of shape (n, 10) with labels of the same shape, but the labels have shape (n,): labels are "
+        in (outcome.records["failure"])
+    )
+    assert "integers: use a sparse loss, or" in outcome.records["failure"]
 
 
 @pytest.mark.parametrize(

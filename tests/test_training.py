@@ -11,7 +11,7 @@ from hpo.callbacks import Record
 from hpo.checkpoint import Checkpoints
 from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialInterrupted
-from hpo.training import FitSettings, describe, fit, refit, split_batches, start_fresh
+from hpo.training import FitSettings, build_layers, describe, fit, refit, split_batches, start_fresh
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +143,29 @@ def test_nan_stops_at_once(dataset: Dataset) -> None:
     assert reported == []
 
 
+@pytest.mark.parametrize("failure", [NanLoss("the metric is nan"), KeyError("a bug in a callback")], ids=["nan", "bug"])
+def test_a_fit_that_fails_leaves_its_history(failure: Exception, dataset: Dataset) -> None:
+    """With the epoch at whose end it failed."""
+
+    def record(_value: float, epoch: int) -> bool:
+        if epoch == 2:
+            raise failure
+        return False
+
+    start_fresh(0, "float32")
+    history: dict[str, list[float]] = {}
+    with pytest.raises(type(failure)):
+        fit(_model(), dataset, _settings(), record=record, interrupted=_never, history=history)
+    assert [len(history[name]) for name in ("loss", "val_accuracy", "learning_rate", "seconds")] == [2, 2, 2, 2]
+
+
 def test_a_metric_that_the_model_lacks_is_named_with_those_it_has(dataset: Dataset) -> None:
     """It is the study that is wrong, not the trial."""
     start_fresh(0, "float32")
+    history: dict[str, list[float]] = {}
     with pytest.raises(StudyError, match=r"'val_f1' is not among .*: accuracy, loss, val_accuracy, val_loss\."):
-        fit(_model(), dataset, _settings(metric="val_f1"), record=_go_on, interrupted=_never)
+        fit(_model(), dataset, _settings(metric="val_f1"), record=_go_on, interrupted=_never, history=history)
+    assert len(history["val_loss"]) == 1
 
 
 @pytest.mark.parametrize("model", ["unbuilt", "optimizer-built"])
@@ -163,12 +181,60 @@ def test_a_model_built_later_or_further_fits(model: str, dataset: Dataset) -> No
     assert fit(network, dataset, _settings(epochs=1), record=_go_on, interrupted=_never).epochs == 1
 
 
+class _Subclass(keras.Model):
+    """A plain one: no ``build``, and a part that has no Input either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Flatten()])
+        self.head = keras.layers.Dense(2, activation="softmax")
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return self.head(self.body(images))
+
+
+@pytest.mark.parametrize("marked", [False, True], ids=["unbuilt", "marked-as-built"])
+def test_a_subclass_without_build_is_built(marked: bool) -> None:
+    """Also one of which `keras.Model.build` says that it is."""
+    model = _Subclass()
+    if marked:
+        with pytest.warns(UserWarning, match="does not have a `build"):
+            model.build((None, 6, 6, 1))
+    build_layers(model, (6, 6, 1))
+    assert model.count_params() == 74
+
+
+def test_a_subclass_without_build_goes_on_from_its_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+    """As any model: with its weights and its optimizer."""
+
+    def subclass() -> keras.Model:
+        model = _Subclass()
+        model.compile(keras.optimizers.Adam(0.1), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        build_layers(model, dataset.input_shape)
+        return model
+
+    start_fresh(0, "float32")
+    with pytest.raises(_Killed):
+        fit(
+            subclass(), dataset, _settings(epochs=3), record=_killed_at(3, []), interrupted=_never,
+            checkpoints=Checkpoints(tmp_path, attempt=1),
+        )  # fmt: skip
+    resumed: list[int] = []
+    done = fit(
+        subclass(), dataset, _settings(epochs=3), record=_go_on, interrupted=_never,
+        checkpoints=Checkpoints(tmp_path, attempt=2), resumed=resumed.append,
+    )  # fmt: skip
+    assert (done.epochs, resumed, done.best_value) == (3, [2], 1.0)
+
+
 def test_a_model_of_another_shape_is_invalid(dataset: Dataset) -> None:
-    """A configuration that cannot train fails with its own type."""
+    """A configuration that cannot train fails with its own type, and with what a model is given."""
     images = keras.Input((9, 9, 1))
     model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images)))
     model.compile("sgd", loss="mse")
-    with pytest.raises(InvalidModel, match="9, 9"):
+    with pytest.raises(
+        InvalidModel, match=r"9, 9.* \(images are uint8 of shape \(n, 6, 6, 1\); labels are integers: use"
+    ):
         fit(model, dataset, _settings(metric="val_loss"), record=_go_on, interrupted=_never)
 
 
@@ -208,7 +274,8 @@ def test_refit_trains_an_epoch_at_each_learning_rate(dataset: Dataset) -> None:
 
 def test_describe_counts_parameters() -> None:
     """36 pixels to two classes: 36 x 2 weights and 2 biases."""
-    assert describe(_model()) == {"parameters": 74, "backend": keras.backend.backend()}
+    start_fresh(0, "float32")
+    assert describe(_model()) == {"parameters": 74, "precision": "float32", "backend": keras.backend.backend()}
 
 
 class _Killed(BaseException):
