@@ -72,7 +72,7 @@ def test_the_last_weights_and_what_follows_are_in_float32(
     assert {keras.backend.standardize_dtype(each.dtype) for each in given} == {"float32"}
 
 
-class _Own(keras.Model):
+class Own(keras.Model):
     def __init__(self, dtype: str | None) -> None:
         super().__init__()
         self.last = layers.Dense(2, dtype=dtype)
@@ -89,8 +89,8 @@ def _cast() -> keras.Model:
 @pytest.mark.parametrize(
     ("build", "kept"),
     [
-        pytest.param(lambda: _Own("float32"), True, id="subclass-by-its-author"),
-        pytest.param(lambda: _Own(None), False, id="subclass"),
+        pytest.param(lambda: Own("float32"), True, id="subclass-by-its-author"),
+        pytest.param(lambda: Own(None), False, id="subclass"),
         pytest.param(_cast, False, id="cast"),
     ],
 )

@@ -368,7 +368,7 @@ def test_a_search_does_not_read_the_test_images(tmp_path: Path) -> None:
 # Precision
 
 
-class _Own(keras.Model):
+class Own(keras.Model):
     """A subclass: nobody but its author knows its last layer."""
 
     def __init__(self, dtype: str | None) -> None:
@@ -383,8 +383,8 @@ class _Own(keras.Model):
     ("asked", "model", "used"),
     [
         pytest.param("mixed_bfloat16", _one_layer, "mixed_bfloat16", id="functional"),
-        pytest.param("mixed_bfloat16", lambda params, dataset: _compiled(_Own("float32")), "mixed_bfloat16", id="own"),
-        pytest.param("mixed_bfloat16", lambda params, dataset: _compiled(_Own(None)), "float32", id="own-half"),
+        pytest.param("mixed_bfloat16", lambda params, dataset: _compiled(Own("float32")), "mixed_bfloat16", id="own"),
+        pytest.param("mixed_bfloat16", lambda params, dataset: _compiled(Own(None)), "float32", id="own-half"),
         pytest.param("float32", _one_layer, "float32", id="float32"),
     ],
 )

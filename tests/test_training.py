@@ -181,7 +181,7 @@ def test_a_model_built_later_or_further_fits(model: str, dataset: Dataset) -> No
     assert fit(network, dataset, _settings(epochs=1), record=_go_on, interrupted=_never).epochs == 1
 
 
-class _Subclass(keras.Model):
+class Subclass(keras.Model):
     """A plain one: no ``build``, and a part that has no Input either."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class _Subclass(keras.Model):
 @pytest.mark.parametrize("marked", [False, True], ids=["unbuilt", "marked-as-built"])
 def test_a_subclass_without_build_is_built(marked: bool) -> None:
     """Also one of which `keras.Model.build` says that it is."""
-    model = _Subclass()
+    model = Subclass()
     if marked:
         with pytest.warns(UserWarning, match="does not have a `build"):
             model.build((None, 6, 6, 1))
@@ -208,7 +208,7 @@ def test_a_subclass_without_build_goes_on_from_its_checkpoint(dataset: Dataset, 
     """As any model: with its weights and its optimizer."""
 
     def subclass() -> keras.Model:
-        model = _Subclass()
+        model = Subclass()
         model.compile(keras.optimizers.Adam(0.1), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         build_layers(model, dataset.input_shape)
         return model
