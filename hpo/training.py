@@ -177,7 +177,7 @@ def fit(
         failure = as_failure(error, trained=watch.batches > 0)
         if failure is None:
             raise
-        if isinstance(failure, InvalidModel) and not watch.batches:
+        if isinstance(failure, InvalidModel) and not watch.batches and re.search("shape|rank|int64", str(failure)):
             images = _array(dataset.train.images.shape)
             failure = InvalidModel(f"{failure} (images are uint8 of shape {images}; {_LABELS})")
         raise failure from error
