@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import INSTANT, Hpo
+from faults.launching import Begin, Faults
 from optuna.storages import BaseStorage
 from postgres import Postgres
 
@@ -118,6 +119,20 @@ def write_study(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Make a study to launch, as ``Faults`` does; it ends with its test."""
+    begun: list[Faults] = []
+
+    def make(folder: Path, url: str, *text: str, **values: object) -> Faults:
+        begun.append(Faults(folder, url, *text, **values))
+        return begun[-1]
+
+    yield make
+    for faults in begun:
+        faults.end()
 
 
 def _empty(storage: BaseStorage) -> None:

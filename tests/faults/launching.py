@@ -132,20 +132,21 @@ class Faults:
 
     def running(self) -> int:
         """How many trials the storage says are running."""
-        return sum(trial.state == TrialState.RUNNING for trial in self._trials())
+        return sum(trial.state == TrialState.RUNNING for trial in self.trials())
 
     def given_back(self) -> int:
         """How many trials were given back."""
-        return sum(was_given_back(trial) for trial in self._trials())
+        return sum(was_given_back(trial) for trial in self.trials())
 
     def beats(self) -> list[datetime]:
         """When each trial last gave a sign of life, by the database's clock."""
         with self._storage() as storage, backend_of(storage).engine.connect() as connection:
             return list(connection.scalars(sqlalchemy.select(models.TrialHeartbeatModel.heartbeat)))
 
-    def _trials(self) -> list[FrozenTrial]:
+    def trials(self, name: str = "faults") -> list[FrozenTrial]:
+        """All trials of the study in the storage, those given back among them."""
         with self._storage() as storage:
-            return stored_study.load(storage, "faults").get_trials(deepcopy=False)
+            return stored_study.load(storage, name).get_trials(deepcopy=False)
 
     @contextlib.contextmanager
     def _storage(self) -> Iterator[BaseStorage]:

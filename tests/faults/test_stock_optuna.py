@@ -49,7 +49,7 @@ class Stock(Faults):
 
     def check(self) -> Finding:
         """The checker's finding, violations and all."""
-        trials = [as_claimed(trial) for trial in self._trials()]
+        trials = [as_claimed(trial) for trial in self.trials()]
         return find(trials, read_events(self.run_dir, "faults"), budget=self._budget, is_kept=False)
 
 

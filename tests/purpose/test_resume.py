@@ -1,0 +1,193 @@
+"""README: "A worker that dies is replaced at once, and its trial goes on from its last finished epoch"."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import optuna
+import pytest
+from faults.launching import Begin
+from optuna.distributions import FloatDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+from recorded import Recorded
+
+from hpo import Budget
+from hpo.claims import give_back, was_given_back
+from hpo.devices import slots
+from hpo.run_dir import RunDir
+from hpo.storage import finish_trial
+
+KILLED_AFTER = 4  # epochs; 12 are trained, with the learning rate lowered and the end decided by counts of epochs
+
+# Each trial kills its process with SIGKILL once, within its fifth epoch. What is random in the epochs after that is
+# drawn anew; without it, the trial can be held against an undisturbed one number by number.
+STUDY = """
+import itertools, os, random, signal
+from pathlib import Path
+from hpo import Budget, Setting, StudyDefinition
+from hpo.budget import Stopping
+
+def build(params, dataset):
+    import keras
+    from keras import layers
+
+    died = Path(__file__).with_name(f"died-{{hash(random.getstate()[1])}}")  # a file for each seed
+    model = keras.Sequential([
+        keras.Input(dataset.input_shape), layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(32, "relu"),
+        layers.Dropout(params["dropout"]), layers.Dense(dataset.num_classes, "softmax"),
+    ])
+    model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    batches, whole = itertools.count(), model.fit
+    last = {after} * len(dataset.train.labels) // 32 + 9
+
+    def die(batch, logs):
+        if next(batches) == last and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def fit(*data, callbacks, **settings):
+        deadly = keras.callbacks.LambdaCallback(on_train_batch_end=die)
+        return whole(*data, callbacks=[*callbacks, deadly], shuffle=params["is_random"], **settings)
+
+    model.fit = fit
+    return model
+
+study = StudyDefinition(
+    name="faults", dataset="digits", model=build, precision="float32",
+    settings=[Setting({{"dropout": 0.0, "is_random": False}}), Setting({{"dropout": 0.3, "is_random": True}})],
+    repeats=2, base={{"batch_size": 32}}, budget=Budget(max_epochs=12),
+    stopping=Stopping(patience=4, reduce_lr_patience=1),
+)
+"""
+
+# Keras alone: the same model, seeds, images and callbacks.
+PLAIN = """
+import json, sys
+import keras
+from hpo import catalog
+from hpo.run_dir import RunDir
+
+study = catalog.load("faults_study.py")
+data = study.load_dataset(RunDir.from_environment())
+for seed, params in json.load(sys.stdin):
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    history = study.model(params, data).fit(
+        data.train.images, data.train.labels, batch_size=32, epochs=12, verbose=0,
+        validation_data=(data.validation.images, data.validation.labels),
+        callbacks=[
+            keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=4),
+            keras.callbacks.ReduceLROnPlateau("val_accuracy", mode="max", patience=1, factor=0.5),
+        ],
+    )
+    print(json.dumps(history.history))
+"""
+
+Curves = dict[str, list[float]]
+
+
+def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, run_dir: RunDir, begin: Begin) -> None:
+    """Its curve begins with the epochs before its death, and goes on to where ``model.fit`` comes without one."""
+    faults = begin(tmp_path, f"sqlite:///{run_dir.database}", STUDY, after=KILLED_AFTER)
+    faults.run(workers=2)
+    assert len(list(tmp_path.glob("died-*"))) == faults.count("resume") == 4
+    assert faults.check().repeated == 0
+    trials = [trial for trial in faults.trials() if not was_given_back(trial)]
+    claims = [trial.user_attrs["claim"] for trial in trials]
+    assert [claim["attempt"] for claim in claims] == [2] * 4
+    curves = [_without_seconds(trial.user_attrs["history"]) for trial in trials]
+    plain = _plain(tmp_path, [(claim["seed"], trial.params) for claim, trial in zip(claims, trials, strict=True)])
+
+    exact, random = ([trial.params["is_random"] is kind for trial in trials] for kind in (False, True))
+    assert _chosen(curves, exact) == _chosen(plain, exact)
+    assert _begun(_chosen(curves, random)) == _begun(_chosen(plain, random))
+    assert mean(map(_best, _chosen(curves, random))) == pytest.approx(
+        mean(map(_best, _chosen(plain, random))), abs=0.03
+    )
+
+
+LOST_ATTEMPTS = "a lost attempt still counts for this pruner, and Hyperband puts each attempt into another bracket"
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        pytest.param(MedianPruner(n_startup_trials=2), id="median"),
+        pytest.param(SuccessiveHalvingPruner(1, 2), id="halving", marks=pytest.mark.xfail(reason=LOST_ATTEMPTS)),
+        pytest.param(HyperbandPruner(1, 4, 2), id="hyperband", marks=pytest.mark.xfail(reason=LOST_ATTEMPTS)),
+    ],
+)
+def test_deaths_do_not_change_what_is_pruned(pruner: BasePruner, sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """Each configuration is pruned at the epoch at which it would have been, whoever died before."""
+    undisturbed = _pruned(Recorded(sqlite, run_dir, name="s", **SEARCH, pruner=pruner), deaths=False)
+    optuna.delete_study(study_name="s", storage=sqlite)  # Hyperband's brackets depend on the name
+    assert _pruned(Recorded(sqlite, run_dir, name="s", **SEARCH, pruner=pruner), deaths=True) == undisturbed
+
+
+SEARCH: dict[str, Any] = {"space": {"x": FloatDistribution(0, 1)}, "budget": Budget(trials=20)}
+
+
+VALUES = (0.9, 0.8, 0.85, 0.88, 0.2, 0.95, 0.5, 0.7)
+
+
+def _pruned(recorded: Recorded, *, deaths: bool) -> list[int]:
+    """How many epochs each of eight configurations trains; with deaths, two of them die once in their second epoch."""
+    epochs = []
+    for number, value in enumerate(VALUES):
+        if deaths and number in (0, 5):
+            claim = recorded.start()
+            _train(claim.trial, value, epochs=1)
+            give_back(recorded.study, claim.trial._trial_id, "lost_worker")
+        trial = recorded.start().trial
+        epochs.append(_train(trial, value, epochs=4))
+        state = TrialState.COMPLETE if epochs[-1] == 4 else TrialState.PRUNED
+        finish_trial(recorded.study._storage, trial._trial_id, state, value, {})
+    return epochs
+
+
+def _train(trial: optuna.Trial, value: float, *, epochs: int) -> int:
+    """Report so many epochs, or fewer if the pruner says so; how many."""
+    for epoch in range(1, epochs + 1):
+        trial.report(value * epoch, epoch)
+        if trial.should_prune():
+            return epoch
+    return epochs
+
+
+def _plain(folder: Path, trials: list[tuple[int, dict[str, Any]]]) -> list[Curves]:
+    """What ``model.fit`` comes to, in a process with as many threads as a worker has."""
+    [slot, _] = slots(workers=2, gpus="none", workers_per_gpu=1)
+    answer = subprocess.run(
+        [sys.executable, "-c", PLAIN],
+        cwd=folder,
+        env={**os.environ, **slot.environment()},
+        input=json.dumps(trials),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+def _chosen(curves: list[Curves], which: list[bool]) -> list[Curves]:
+    return [curve for curve, is_chosen in zip(curves, which, strict=True) if is_chosen]
+
+
+def _without_seconds(history: Curves) -> Curves:
+    return {name: values for name, values in history.items() if name != "seconds"}
+
+
+def _begun(curves: list[Curves]) -> list[Curves]:
+    """The epochs before the death."""
+    return [{name: values[:KILLED_AFTER] for name, values in curve.items()} for curve in curves]
+
+
+def _best(curve: Curves) -> float:
+    return max(curve["val_accuracy"])
