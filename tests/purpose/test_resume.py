@@ -23,14 +23,15 @@ from hpo.devices import slots
 from hpo.run_dir import RunDir
 from hpo.storage import finish_trial
 
-KILLED_AFTER = 4  # epochs; 12 are trained, with the learning rate lowered and the end decided by counts of epochs
+KILLED_AFTER = 3  # epochs; eight are trained, with the learning rate lowered and the end decided by counts of epochs
 
-# Each trial kills its process with SIGKILL once, within its fifth epoch. What is random in the epochs after that is
+# Each trial kills its process with SIGKILL once, within its fourth epoch. What is random in the epochs after that is
 # drawn anew; without it, the trial can be held against an undisturbed one number by number.
 STUDY = """
 import itertools, os, random, signal
 from pathlib import Path
-from hpo import Budget, Setting, StudyDefinition
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from hpo import Budget, StudyDefinition
 from hpo.budget import Stopping
 
 def build(params, dataset):
@@ -60,8 +61,12 @@ def build(params, dataset):
 
 study = StudyDefinition(
     name="faults", dataset="digits", model=build, precision="float32",
-    settings=[Setting({{"dropout": 0.0, "is_random": False}}), Setting({{"dropout": 0.3, "is_random": True}})],
-    repeats=2, base={{"batch_size": 32}}, budget=Budget(max_epochs=12),
+    space={{
+        "dropout": CategoricalDistribution([0.0, 0.3]), "is_random": CategoricalDistribution([False, True]),
+        "run": IntDistribution(0, 2),
+    }},
+    warm_starts=[{{"dropout": 0.3 * (run > 0), "is_random": run > 0, "run": run}} for run in range(3)],
+    base={{"batch_size": 32}}, budget=Budget(trials=3, max_epochs=8),
     stopping=Stopping(patience=4, reduce_lr_patience=1),
 )
 """
@@ -79,7 +84,7 @@ for seed, params in json.load(sys.stdin):
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     history = study.model(params, data).fit(
-        data.train.images, data.train.labels, batch_size=32, epochs=12, verbose=0,
+        data.train.images, data.train.labels, batch_size=32, epochs=8, verbose=0,
         validation_data=(data.validation.images, data.validation.labels),
         callbacks=[
             keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=4),
@@ -96,11 +101,11 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, run_dir: R
     """Its curve begins with the epochs before its death, and goes on to where ``model.fit`` comes without one."""
     faults = begin(tmp_path, f"sqlite:///{run_dir.database}", STUDY, after=KILLED_AFTER)
     faults.run(workers=2)
-    assert len(list(tmp_path.glob("died-*"))) == faults.count("resume") == 4
+    assert len(list(tmp_path.glob("died-*"))) == faults.count("resume") == 3
     assert faults.check().repeated == 0
     trials = [trial for trial in faults.trials() if not was_given_back(trial)]
     claims = [trial.user_attrs["claim"] for trial in trials]
-    assert [claim["attempt"] for claim in claims] == [2] * 4
+    assert [claim["attempt"] for claim in claims] == [2] * 3
     curves = [_without_seconds(trial.user_attrs["history"]) for trial in trials]
     plain = _plain(tmp_path, [(claim["seed"], trial.params) for claim, trial in zip(claims, trials, strict=True)])
 

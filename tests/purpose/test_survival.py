@@ -1,11 +1,11 @@
 """README: "Interrupted, killed, restarted: ... the same command continues", and nothing is lost by it."""
 
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
-import pytest
 from faults.launching import Begin, Faults, interrupt, wait_for, workers_of
 from optuna.trial import FrozenTrial, TrialState
 from postgres import Postgres
@@ -16,26 +16,24 @@ Result = tuple[float, float | None, dict[int, float]]
 
 
 def test_a_search_survives_all_at_once(
-    storage_url: str, tmp_path: Path, begin: Begin, request: pytest.FixtureRequest
+    postgres_server: Postgres, empty_postgres: str, tmp_path: Path, begin: Begin
 ) -> None:
     """Ctrl-C, a killed worker, a database that restarts, SIGTERM, a killed launcher: the results are Optuna's.
 
     Each configuration of the undisturbed search has one result, with the value and the curve that ``study.optimize``
     gets for the same parameters.
     """
-    faults = begin(tmp_path, storage_url, trials=TRIALS, pause=0.1)
+    faults = begin(tmp_path, empty_postgres, trials=TRIALS, pause=0.1)
     for signum in (signal.SIGINT, signal.SIGTERM):
         launcher = faults.launch(workers=2)
-        _wait_for_reports(faults)
+        _wait_for_reports(faults, launcher)
         workers_of(launcher)[0].kill()
-        if "postgresql" in storage_url:
-            server: Postgres = request.getfixturevalue("postgres_server")
-            server.restart("fast")
-        _wait_for_reports(faults)
+        postgres_server.restart("fast")
+        _wait_for_reports(faults, launcher)
         assert interrupt(launcher, signum) == 128 + signum, faults.log()
         assert faults.running() == 0
     launcher = faults.launch(workers=2)
-    _wait_for_reports(faults)
+    _wait_for_reports(faults, launcher)
     launcher.kill()
     launcher.wait()
     faults.run(workers=2)
@@ -47,10 +45,11 @@ def test_a_search_survives_all_at_once(
     assert survived == sorted(_results(faults.trials("undisturbed")))
 
 
-def _wait_for_reports(faults: Faults) -> None:
+def _wait_for_reports(faults: Faults, launcher: "subprocess.Popen[bytes]") -> None:
     """Until some more have been made: trials are under way."""
     before = faults.count("report")
-    wait_for(lambda: faults.count("report") > before + 2)
+    wait_for(lambda: faults.count("report") > before + 2 or launcher.poll() is not None)
+    assert launcher.poll() is None, faults.log()
 
 
 def _plain(xs: list[float]) -> list[FrozenTrial]:
