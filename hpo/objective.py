@@ -28,6 +28,7 @@ from hpo.evaluate import evaluate
 from hpo.events import EventLog
 from hpo.failures import is_out_of_memory
 from hpo.one_line import one_line
+from hpo.pruning import should_prune
 from hpo.run_dir import RunDir
 from hpo.space import Params
 from hpo.storage import forget_reports
@@ -94,12 +95,12 @@ class ReportedTrial:
         value, epoch = float(value), int(epoch)  # NumPy's numbers are no JSON
         if math.isnan(value):
             raise NanLoss(f"the objective reported {value} at epoch {epoch}")
-        self.values[epoch] = value
+        self.values.setdefault(epoch, value)  # as Optuna does, which ignores a second report of an epoch
         try:
             self._trial.report(value, epoch)
             self._events.write("report", trial=self.number, epoch=epoch, value=value)
             # What the study itself lists runs to its end: the search has to beat it. Still others are compared with it.
-            return self._trial.should_prune() and not self._is_planned
+            return should_prune(self._trial) and not self._is_planned
         except (StorageInternalError, SQLAlchemyError) as error:
             self.storage_error = error
             raise

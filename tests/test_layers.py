@@ -39,6 +39,7 @@ LAYERS = (
     "seeds",
     "sampling",
     "claims",
+    "pruning",
     "failures",
     "results",
     "leftovers",

@@ -92,6 +92,19 @@ def test_a_pruned_trial_keeps_its_best_value_and_its_curve(tmp_path: Path) -> No
     assert outcome.records == {"epochs": 3, "best_epoch": 2}
 
 
+@pytest.mark.filterwarnings("ignore:The reported value is ignored:UserWarning")
+def test_the_first_report_of_an_epoch_counts(tmp_path: Path) -> None:
+    """As in Optuna, so that the best value is one of the curve."""
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        trial.report(0.6, 1)
+        trial.report(0.9, 1)
+        trial.report(0.1, 2)
+        raise AssertionError("not reached")
+
+    assert _run(score, tmp_path).value == 0.6
+
+
 def test_the_best_of_a_minimized_trial_is_its_smallest(tmp_path: Path) -> None:
     """Direction decides what best means."""
 

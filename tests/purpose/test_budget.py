@@ -20,7 +20,7 @@ def score(params, trial):
     return params["x"]
 
 study = StudyDefinition(
-    name="faults", objective=score, settings=vary("x", {{1: {{}}, 2: {{}}, 3: {{}}}}), repeats=4,
+    name="faults", objective=score, direction="maximize", settings=vary("x", {{1: {{}}, 2: {{}}, 3: {{}}}}), repeats=4,
     budget=Budget(max_retries=1000),
 )
 """

@@ -34,8 +34,9 @@ def train(params, trial):
 
 pruner = {pruner}
 study = StudyDefinition(
-    name="curves", objective=train, space={{"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}},
-    budget=Budget(trials=24, max_epochs=9), sampler=RandomSampler(), pruner=pruner,
+    name="curves", objective=train, direction="maximize",
+    space={{"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}}, budget=Budget(trials=24, max_epochs=9),
+    sampler=RandomSampler(), pruner=pruner,
 )
 """
 

@@ -8,20 +8,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import optuna
 import pytest
 from faults.launching import Begin
-from optuna.distributions import FloatDistribution
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
-from optuna.storages import BaseStorage
-from optuna.trial import TrialState
-from recorded import Recorded
 
-from hpo import Budget
-from hpo.claims import give_back, was_given_back
+from hpo.claims import was_given_back
 from hpo.devices import slots
 from hpo.run_dir import RunDir
-from hpo.storage import finish_trial
 
 KILLED_AFTER = 3  # epochs; eight are trained, with the learning rate lowered and the end decided by counts of epochs
 
@@ -76,6 +68,7 @@ PLAIN = """
 import json, sys
 import keras
 from hpo import catalog
+from hpo.pruning import should_prune
 from hpo.run_dir import RunDir
 
 study = catalog.load("faults_study.py")
@@ -115,54 +108,6 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, run_dir: R
     assert mean(map(_best, _chosen(curves, random))) == pytest.approx(
         mean(map(_best, _chosen(plain, random))), abs=0.03
     )
-
-
-LOST_ATTEMPTS = "a lost attempt still counts for this pruner, and Hyperband puts each attempt into another bracket"
-
-
-@pytest.mark.parametrize(
-    "pruner",
-    [
-        pytest.param(MedianPruner(n_startup_trials=2), id="median"),
-        pytest.param(SuccessiveHalvingPruner(1, 2), id="halving", marks=pytest.mark.xfail(reason=LOST_ATTEMPTS)),
-        pytest.param(HyperbandPruner(1, 4, 2), id="hyperband", marks=pytest.mark.xfail(reason=LOST_ATTEMPTS)),
-    ],
-)
-def test_deaths_do_not_change_what_is_pruned(pruner: BasePruner, sqlite: BaseStorage, run_dir: RunDir) -> None:
-    """Each configuration is pruned at the epoch at which it would have been, whoever died before."""
-    undisturbed = _pruned(Recorded(sqlite, run_dir, name="s", **SEARCH, pruner=pruner), deaths=False)
-    optuna.delete_study(study_name="s", storage=sqlite)  # Hyperband's brackets depend on the name
-    assert _pruned(Recorded(sqlite, run_dir, name="s", **SEARCH, pruner=pruner), deaths=True) == undisturbed
-
-
-SEARCH: dict[str, Any] = {"space": {"x": FloatDistribution(0, 1)}, "budget": Budget(trials=20)}
-
-
-VALUES = (0.9, 0.8, 0.85, 0.88, 0.2, 0.95, 0.5, 0.7)
-
-
-def _pruned(recorded: Recorded, *, deaths: bool) -> list[int]:
-    """How many epochs each of eight configurations trains; with deaths, two of them die once in their second epoch."""
-    epochs = []
-    for number, value in enumerate(VALUES):
-        if deaths and number in (0, 5):
-            claim = recorded.start()
-            _train(claim.trial, value, epochs=1)
-            give_back(recorded.study, claim.trial._trial_id, "lost_worker")
-        trial = recorded.start().trial
-        epochs.append(_train(trial, value, epochs=4))
-        state = TrialState.COMPLETE if epochs[-1] == 4 else TrialState.PRUNED
-        finish_trial(recorded.study._storage, trial._trial_id, state, value, {})
-    return epochs
-
-
-def _train(trial: optuna.Trial, value: float, *, epochs: int) -> int:
-    """Report so many epochs, or fewer if the pruner says so; how many."""
-    for epoch in range(1, epochs + 1):
-        trial.report(value * epoch, epoch)
-        if trial.should_prune():
-            return epoch
-    return epochs
 
 
 def _plain(folder: Path, trials: list[tuple[int, dict[str, Any]]]) -> list[Curves]:

@@ -26,7 +26,8 @@ def score(params, trial):
     return -(params["units"] - 100) ** 2 - params["rate"] * 9 + 5
 
 study = StudyDefinition(
-    name="read", objective=score, sampler=RandomSampler(), pruner=MedianPruner(n_startup_trials=4),
+    name="read", objective=score, direction="maximize", sampler=RandomSampler(),
+    pruner=MedianPruner(n_startup_trials=4),
     space={
         "units": IntDistribution(16, 256, log=True),
         "optimizer": CategoricalDistribution(["adam", "sgd", None]),
