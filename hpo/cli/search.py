@@ -49,8 +49,6 @@ def launch(
         max_retries=max_retries,
     )
     slots = devices.slots(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
-    if definition.objective is None:
-        print(stopping_line(definition))
     with progress(definition.metric if definition.objective is None else "value") as show:
         done = run(definition, url, run_dir, slots, show=show, amend=amend, max_failures=max_failures)
     status = done.status
@@ -67,6 +65,8 @@ def launch(
         for parameter, value in status.best.params.items():
             print(f"  {parameter} = {value:.6g}" if isinstance(value, float) else f"  {parameter} = {value}")
         print(f"Search time: {duration(status.seconds)}")
+    if definition.objective is None:
+        print(stopping_line(definition))
     elsewhere = f" --storage {storage}" if storage else ""
     print("Next:")
     if definition.settings:

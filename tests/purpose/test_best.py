@@ -52,6 +52,7 @@ def _launched(hpo: Hpo, run_dir: RunDir, name: str) -> tuple[int, dict[str, Any]
     answer = hpo("launch", "--study", name, "--workers", "2", "--gpus", "none")
     printed = re.search(rf"Best trial of {name}: (\d+),", answer.stdout)
     assert printed
+    assert ("stopping=None turns both off." in answer.stdout) == (name == "trained")
     best = json.loads(hpo("status", "--study", name, "--json").stdout)["best"]
     rows = json.loads(hpo("trials", "--study", name, "--json").stdout)
     return int(printed[1]), best, rows, optuna.load_study(study_name=name, storage=f"sqlite:///{run_dir.database}")
