@@ -148,19 +148,36 @@ def import_backend() -> None:
 
 
 def visible_gpus() -> list[str]:
-    """The NVIDIA GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; none without a driver."""
-    with _Driver() as driver:
-        there = 0 if driver is None else int(driver.nvmlDeviceGetCount())
+    """The NVIDIA GPUs that this process may use, each by its index or its whole UUID; none without a driver.
+
+    Raises:
+        DeviceError: ``CUDA_VISIBLE_DEVICES`` has a UUID, or the beginning of one, that not exactly one GPU has.
+    """
     # On a shared machine somebody else decides which of them are ours.
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if not there or allowed is None:
-        return [str(index) for index in range(there)]
-    # Read as CUDA reads it: the first name of no GPU, such as -1, hides all after it.
-    return list(takewhile(lambda name: _names_a_gpu(name, there), (name.strip() for name in allowed.split(","))))
+    with _Driver() as driver:
+        there = 0 if driver is None else int(driver.nvmlDeviceGetCount())
+        if not there or allowed is None:
+            return [str(index) for index in range(there)]
+        # Read as CUDA reads it: the first name of no GPU, such as -1, hides all after it.
+        return list(takewhile(bool, (_resolved(name.strip(), driver) for name in allowed.split(","))))
 
 
-def _names_a_gpu(name: str, there: int) -> bool:
-    return int(name) < there if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
+def _resolved(name: str, driver: Any) -> str:
+    """The GPU that ``name`` means, one by the beginning of its UUID as well; "" if it is no name of a GPU."""
+    there = driver.nvmlDeviceGetCount()
+    if name.isdecimal():
+        return name if int(name) < there else ""
+    if not name.startswith("GPU-"):
+        return name if name.startswith("MIG-") else ""
+    uuids = [driver.nvmlDeviceGetUUID(driver.nvmlDeviceGetHandleByIndex(index)) for index in range(there)]
+    meant = [uuid for uuid in uuids if uuid.startswith(name)]
+    if len(meant) != 1:
+        raise DeviceError(
+            f"A UUID in CUDA_VISIBLE_DEVICES must begin that of exactly one GPU, but {name!r} begins {len(meant)} of "
+            f"them: {', '.join(uuids)}. Write more of it, or an index."
+        )
+    return meant[0]
 
 
 def _choose(gpus: str, visible: list[str]) -> list[str]:
@@ -203,7 +220,10 @@ def _compute_capability(gpu: str) -> tuple[int, int]:
         if driver is None:
             return (0, 0)
         by_name = driver.nvmlDeviceGetHandleByIndex if gpu.isdecimal() else driver.nvmlDeviceGetHandleByUUID
-        major, minor = driver.nvmlDeviceGetCudaComputeCapability(by_name(int(gpu) if gpu.isdecimal() else gpu))
+        try:
+            major, minor = driver.nvmlDeviceGetCudaComputeCapability(by_name(int(gpu) if gpu.isdecimal() else gpu))
+        except driver.NVMLError:  # such as of a part of a GPU, which a driver may not tell
+            return (0, 0)
         return (int(major), int(minor))
 
 

@@ -42,13 +42,18 @@ class _Driver:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Any:
         assert self.open
         assert isinstance(index, int)
-        return self._capabilities[index]
+        return index
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Any:
+        if uuid not in UUIDS:
+            raise self.NVMLError("Not Found")
         return self.nvmlDeviceGetHandleByIndex(UUIDS.index(uuid))
 
+    def nvmlDeviceGetUUID(self, handle: Any) -> str:
+        return UUIDS[handle] if handle < len(UUIDS) else f"GPU-{handle}"
+
     def nvmlDeviceGetCudaComputeCapability(self, handle: Any) -> Any:
-        return handle
+        return self._capabilities[handle]
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +180,7 @@ def test_more_workers_than_fit_on_the_gpus_is_an_error(machine: Machine) -> None
         pytest.param("1,0", ["1", "0"], id="in-another-order"),
         pytest.param("0, 1", ["0", "1"], id="with-a-space"),
         pytest.param(UUIDS[1], [UUIDS[1]], id="by-uuid"),
+        pytest.param(f"{UUIDS[1][:8]},0", [UUIDS[1], "0"], id="by-the-beginning-of-a-uuid"),
         pytest.param("MIG-5f2a", ["MIG-5f2a"], id="part-of-one"),
         pytest.param("", [], id="none"),
         pytest.param("-1", [], id="minus-one"),
@@ -194,6 +200,25 @@ def test_gpus_hidden_from_this_process_stay_hidden(
     chosen = slots(workers=None, gpus="all", workers_per_gpu=1)
     assert [slot.gpu for slot in chosen if slot.gpu is not None] == visible
     assert len({slot.device for slot in chosen}) == max(1, len(visible))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "count"), [pytest.param("GPU-9", 0, id="of-none"), pytest.param("0,GPU-", 2, id="of-two")]
+)
+def test_the_beginning_of_a_uuid_must_be_that_of_one_gpu(
+    allowed: str, count: int, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody can tell which one is meant."""
+    machine([AMPERE] * 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    with pytest.raises(DeviceError, match=rf"'GPU-9?' begins {count} of them: {', '.join(UUIDS)}\. Write more of it"):
+        slots(workers=None, gpus="all", workers_per_gpu=1)
+
+
+def test_a_gpu_that_the_driver_does_not_know_computes_in_float32(machine: Machine) -> None:
+    """Such as a part of one, of an old driver."""
+    machine([AMPERE])
+    assert Slot(threads=1, gpu="MIG-5f2a").precision == "float32"
 
 
 def test_without_a_driver_no_gpu_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
