@@ -11,6 +11,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from hpo.errors import StudyError
+from hpo.noise import without_log_lines
 from hpo.study import StudyDefinition
 
 
@@ -53,7 +54,8 @@ def read_file(path: Path) -> list[StudyDefinition]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        with without_log_lines():  # of a TensorFlow that the file imports
+            spec.loader.exec_module(module)
     except StudyError as error:
         raise type(error)(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:

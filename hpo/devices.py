@@ -1,6 +1,7 @@
 """The GPUs and cores of this machine as worker slots, and what a worker process needs to know of its own."""
 
 import importlib
+import logging
 import os
 import platform
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 
 from hpo.errors import DeviceError
+from hpo.noise import without_log_lines
 
 # A worker with TensorFlow and a stock CNN holds about this much.
 _WORKER_BYTES = 1_500_000_000
@@ -139,12 +141,15 @@ def import_backend() -> None:
         DeviceError: ``KERAS_BACKEND`` names none, or one that is not installed.
     """
     try:
-        importlib.import_module("keras")
+        with without_log_lines():
+            importlib.import_module("keras").ops.zeros(1)  # the first array makes the backend look for devices
     except Exception as error:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
         raise DeviceError(
             f"Keras cannot be imported with KERAS_BACKEND={backend}: {error}. Use tensorflow or jax."
         ) from error
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def visible_gpus() -> list[str]:
@@ -177,7 +182,7 @@ def _resolved(name: str, driver: Any) -> str:
             f"A UUID in CUDA_VISIBLE_DEVICES must begin that of exactly one GPU, but {name!r} begins {len(meant)} of "
             f"them: {', '.join(uuids)}. Write more of it, or an index."
         )
-    return meant[0]
+    return str(meant[0])
 
 
 def _choose(gpus: str, visible: list[str]) -> list[str]:

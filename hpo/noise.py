@@ -1,6 +1,7 @@
 """What libraries write to standard error, kept out of a command's output."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +9,50 @@ from tempfile import TemporaryFile
 
 from hpo.errors import HpoError
 
+# Lines that TensorFlow, absl and XLA log, from C++ and from Python, and warnings that Keras and TensorFlow raise.
+_LOGGED = re.compile(
+    rb"""^(?:
+    WARNING:\ All\ log\ messages\ before\ absl::InitializeLog.*\n
+    | [IWEF]\d{4}\ \d\d:\d\d:\d+\.\d+\s+\d+\ \S+:\d+\]\ .*\n (?:To\ enable\ the\ following\ instructions.*\n)?
+    | \d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d\.\d+:\ [IWEF]\ .*\n (?:To\ enable\ the\ following\ instructions.*\n)?
+    | [A-Z]+:(?:absl|tensorflow):.*\n
+    | \S*/site-packages/(?:keras|tensorflow|absl|jax)/\S+:\d+:\ \w*Warning:\ .*\n (?:\ \ .*\n)?
+    )""",
+    re.MULTILINE | re.VERBOSE,
+)
+
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Hide what the block writes to standard error; show it where the block ends in an error that is not ours.
+    """Hide what the block writes to standard error; show it where the block ends in an error that is not ours."""
+    written = bytearray()
+    try:
+        with _caught(written):
+            yield
+    except (HpoError, KeyboardInterrupt):
+        raise
+    except BaseException:
+        _show(written)
+        raise
+
+
+@contextmanager
+def without_log_lines() -> Iterator[None]:
+    """Hide the log lines of TensorFlow, absl and Keras that the block writes to standard error.
+
+    All else that it writes there is shown when it ends.
+    """
+    written = bytearray()
+    try:
+        with _caught(written):
+            yield
+    finally:
+        _show(_LOGGED.sub(b"", written))
+
+
+@contextmanager
+def _caught(written: bytearray) -> Iterator[None]:
+    """Put what the block writes to standard error into ``written``.
 
     TensorFlow's C++ writes lines at import that no setting turns off, so the file descriptor itself is turned.
     """
@@ -24,13 +65,14 @@ def silenced() -> Iterator[None]:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
-        except (HpoError, KeyboardInterrupt):
-            raise
-        except BaseException:
-            hidden.seek(0)
-            os.write(terminal, hidden.read())
-            raise
         finally:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
+            hidden.seek(0)
+            written += hidden.read()
+
+
+def _show(text: bytes | bytearray) -> None:
+    while text:
+        text = text[os.write(2, text) :]

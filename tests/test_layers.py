@@ -21,6 +21,7 @@ from hpo.storage import backend_of, open_storage, resolve_url
 LAYERS = (
     "errors",
     "one_line",
+    "noise",
     "values",
     "run_dir",
     "devices",
@@ -62,7 +63,6 @@ LAYERS = (
     "predict",
     "export",
     "dashboard",
-    "noise",
     "listing",
     "cli",
     "__main__",
