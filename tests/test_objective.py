@@ -23,7 +23,7 @@ from hpo import Budget, Setting, Stopping, StudyDefinition
 from hpo.claims import Claim
 from hpo.datasets import Dataset, Split
 from hpo.devices import Slot
-from hpo.errors import Outage, OutOfMemory, TrialInterrupted
+from hpo.errors import Outage, OutOfMemory, StudyError, TrialInterrupted
 from hpo.events import EventLog
 from hpo.objective import Objective, Outcome, ReportedTrial, _warn_once
 from hpo.run_dir import RunDir
@@ -449,6 +449,18 @@ def test_a_trial_goes_on_from_the_last_epoch_of_the_attempt_before(tmp_path: Pat
     ]  # fmt: skip
     run.forget(again)
     assert not run_dir.trial("s", claim.configuration, claim.uuid).exists()
+
+
+def test_a_trial_with_a_wrong_metric_keeps_its_history(tmp_path: Path) -> None:
+    """It is given back and gives no result, but what Keras measured until then can be read."""
+    definition = _trained(settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=3), metric="val_auc")
+    claim = _claim(definition, 0)
+    with pytest.raises(StudyError, match=r"'val_auc' is not among .* accuracy, loss, val_accuracy, val_loss"):
+        _objective(definition, RunDir(tmp_path))(claim)
+    history = claim.trial.user_attrs["history"]
+    assert {name: len(values) for name, values in history.items()} == dict.fromkeys(
+        ("accuracy", "loss", "val_accuracy", "val_loss", "learning_rate", "seconds"), 1
+    )
 
 
 def test_what_another_study_of_that_name_kept_is_not_gone_on_from(tmp_path: Path) -> None:
