@@ -292,7 +292,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path, launched: Place) -> N
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        pytest.param("import no_such_module", ["does not import", "no_such_module", "(line 15)"], id="import"),
+        pytest.param("import no_such_module", ["does not import", "no_such_module", "(line 16)"], id="import"),
         pytest.param("", ["defines no study", "Assign a StudyDefinition"], id="no-study"),
         pytest.param("a, b = define(), define(seed=1)", ["two studies called 'bad'", "own name"], id="two-of-one-name"),
         pytest.param("a = define(space={})", ["'bad'", "at least one parameter", "{}"], id="empty-space"),
