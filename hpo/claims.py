@@ -26,10 +26,10 @@ from hpo.storage import (
     BEAT,
     LEASE,
     Pulse,
-    amend_finished,
     backend_of,
     finish_trial,
     first_line,
+    mark_finished,
     patience_of,
     pulses,
     study_lock,
@@ -343,13 +343,18 @@ def was_given_back(trial: FrozenTrial) -> bool:
 def run_failed_again(study: optuna.Study) -> int:
     """Give back the trials that failed by the study's own code, which may have been mended; how many there were.
 
-    Their configurations run again, each with the parameters that it had. Call it before a launch reads the trials.
+    Their configurations run again, each with the parameters that it had.
     """
-    trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    failed = [t for t in trials if t.user_attrs.get("stop_reason") in _MENDABLE and _is_ours(t)]
-    failed = [trial for trial in failed if not was_given_back(trial)]
+    storage, study_id = study._storage, study._study_id
+    # Not as this process may have read them before.
+    trials = backend_of(storage).get_all_trials(study_id, deepcopy=False, states=(TrialState.FAIL,))
+    failed = [
+        trial._trial_id
+        for trial in trials
+        if trial.user_attrs.get("stop_reason") in _MENDABLE and _is_ours(trial) and not was_given_back(trial)
+    ]
     if failed:
-        amend_finished(study._storage, [trial._trial_id for trial in failed], {"given_back": True})
+        mark_finished(storage, study_id, failed, "given_back")
     return len(failed)
 
 

@@ -237,22 +237,21 @@ def take_waiting(storage: BaseStorage, trial_id: int, attrs: Mapping[str, Any]) 
     return True
 
 
-def amend_finished(storage: BaseStorage, trial_ids: Sequence[int], attrs: Mapping[str, Any]) -> None:
-    """Set user attributes of trials that have ended, which Optuna itself refuses, in one transaction.
+def mark_finished(storage: BaseStorage, study_id: int, trial_ids: Sequence[int], name: str) -> None:
+    """Give trials that have ended a user attribute ``name`` that is true, which Optuna itself refuses.
 
     Other processes that have read these trials before go on with what they read.
     """
-    backend = backend_of(storage)
+    assert isinstance(storage, _CachedStorage)
 
     def write() -> None:
-        with _create_scoped_session(backend.scoped_session) as session:
-            for trial_id in trial_ids:
-                for key, value in attrs.items():
-                    backend._set_trial_attr_without_commit(
-                        session, models.TrialUserAttributeModel, trial_id, key, value
-                    )
+        with _create_scoped_session(backend_of(storage).scoped_session) as session:
+            session.add_all(
+                models.TrialUserAttributeModel(trial_id=trial_id, key=name, value_json="true") for trial_id in trial_ids
+            )
 
     patience_of(storage)(write)
+    storage._studies.pop(study_id, None)  # Optuna reads a trial that has ended once
 
 
 def forget_reports(trial: optuna.Trial) -> None:

@@ -20,11 +20,21 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import Budget, Setting, StudyDefinition, stored_study, vary
-from hpo.claims import MAX_RETRIES, Claim, Claims, Wait, Watch, give_back, give_back_lost, give_back_of_worker
+from hpo.claims import (
+    MAX_RETRIES,
+    Claim,
+    Claims,
+    Wait,
+    Watch,
+    give_back,
+    give_back_lost,
+    give_back_of_worker,
+    run_failed_again,
+)
 from hpo.run_dir import RunDir
 from hpo.sampling import reseed
 from hpo.seeds import derive_seed
-from hpo.storage import BEAT, LEASE, Pulse, backend_of, finish_trial, pulses, study_lock
+from hpo.storage import BEAT, LEASE, Pulse, backend_of, finish_trial, open_storage, pulses, study_lock
 
 THOUSAND = """
 from optuna.distributions import FloatDistribution
@@ -124,6 +134,27 @@ def test_a_failed_trial_counts_and_one_given_back_does_not(storage: BaseStorage,
     assert claims.next() is None
 
 
+def test_what_failed_by_the_code_runs_again_with_the_next_launch(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """With its parameters and its place in the plan; a loss that was no number is a result of its configuration."""
+    claims = _claims(sqlite, run_dir, budget=Budget(trials=3), warm_starts=[{"x": 0.25}])
+    first = _take(claims)
+    params = claims._definition.search_space.suggest(first.trial)
+    for claim, reason in ((first, "error"), (_take(claims), "nan"), (_take(claims), "invalid_model")):
+        finish_trial(sqlite, claim.trial._trial_id, TrialState.FAIL, None, {"stop_reason": reason, "failure": "why"})
+    assert claims.next() is None
+    again = optuna.load_study(storage=open_storage(backend_of(sqlite).engine.url, write=True), study_name="s")
+    assert [run_failed_again(again), run_failed_again(again)] == [2, 0]
+    claims = Claims(again, claims._definition, "host-1", "cpu")
+    taken = [_take(claims) for _ in range(2)]
+    assert [(claim.configuration, claim.attempt) for claim in taken] == [(0, 2), (2, 2)]
+    assert taken[0].origin == {"warm_start": 0}
+    assert claims._definition.search_space.suggest(taken[0].trial) == params
+    for claim in taken:
+        _finish(claim)
+    assert claims.next() is None
+    backend_of(again._storage).engine.dispose()
+
+
 def test_a_lost_configuration_runs_again_with_its_parameters_and_seed(storage: BaseStorage, run_dir: RunDir) -> None:
     """What a dead worker held goes on as a new attempt, once."""
     claims = _claims(storage, run_dir)
@@ -174,6 +205,50 @@ def test_a_trial_enqueued_by_optuna_is_taken(storage: BaseStorage, run_dir: RunD
     claims = _claims(storage, run_dir)
     claims._study.enqueue_trial({"x": 0.125})
     assert _take(claims).trial.suggest_float("x", 0, 1) == 0.125
+
+
+def test_an_enqueued_trial_that_another_program_took_is_left_to_it(
+    sqlite: BaseStorage, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our look and our claim."""
+    claims = _claims(sqlite, run_dir)
+    claims._study.enqueue_trial({"x": 0.125})
+    trials = claims._study.get_trials(deepcopy=False)
+    assert sqlite.set_trial_state_values(trials[0]._trial_id, TrialState.RUNNING)
+    taken = claims._take(trials)
+    assert taken is not None
+    assert taken[0] != trials[0]._trial_id
+    assert "claim" not in sqlite.get_trial(trials[0]._trial_id).user_attrs
+
+
+@pytest.mark.parametrize(
+    "claim", ["x", 3, None, [], {}, {"token": "x"}, {"configuration": "0", "uuid": 1, "attempt": "1"}], ids=repr
+)
+def test_a_foreign_claim_is_another_program_s_business(claim: Any, sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """An attribute of that name, of any kind, on trials of any state: none is taken, given back or asked for more."""
+    claims = _claims(sqlite, run_dir, budget=Budget(trials=4))
+    for state in (TrialState.RUNNING, TrialState.FAIL, TrialState.COMPLETE):
+        value = 1.0 if state == TrialState.COMPLETE else None
+        claims._study.add_trial(optuna.create_trial(state=state, value=value, user_attrs={"claim": claim}))
+    claimed = _take(claims)
+    assert (claimed.number, claimed.configuration, claimed.attempt) == (3, 0, 1)
+    assert run_failed_again(claims._study) == 0
+    assert give_back_of_worker(claims._study, "x", "lost_worker") == []
+    assert claims._study.trials[0].state == TrialState.RUNNING
+
+
+def test_trials_of_other_programs_shift_no_seed(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """They take no lock, so that one may come between our look and our claim: two would share a number."""
+    claims = _claims(sqlite, run_dir, budget=Budget(trials=9))
+    first = _take(claims)
+    trials = claims._study.get_trials(deepcopy=False)
+    claims._study.add_trial(optuna.create_trial(value=1.0))
+    taken = claims._take(trials)
+    assert taken is not None
+    claims._token = "another"
+    third = _take(claims)
+    assert [first.configuration, taken[1]["configuration"], third.configuration] == [0, 1, 2]
+    assert (first.number, third.number) == (0, 3)
 
 
 def test_a_trial_that_a_notebook_asked_for_is_left_to_it(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -476,6 +551,6 @@ def test_four_workers_run_each_setting_of_an_experiment_once_a_repeat(
 
 
 def _opened(url: str, run_dir: RunDir) -> BaseStorage:
-    from hpo.storage import open_storage, resolve_url
+    from hpo.storage import resolve_url
 
     return open_storage(resolve_url(url, run_dir), write=False)

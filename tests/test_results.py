@@ -182,6 +182,21 @@ def test_ranking_puts_the_best_first(direction: str, numbers: list[int], storage
     assert best.number == numbers[0]
 
 
+def test_the_best_is_one_that_meets_the_constraints(search: _Search) -> None:
+    """As in Optuna: a constraint above 0 is violated, however good the value; without a feasible one there is none."""
+    for value, violation in ((0.9, 0.1), (0.7, 0.0), (0.8, -1.0), (0.95, 2.0)):
+        search.study.add_trial(optuna.create_trial(value=value, system_attrs={"constraints": [violation]}))
+        if violation == 0.1:
+            with pytest.raises(StudyError, match="No trial of study 's' meets the constraints"):
+                results.best(search.study)
+    assert results.best(search.study).number == search.study.best_trial.number == 2
+    assert [row.number for row in results.ranking(search.study)] == [2, 1]
+    assert [row.feasible for row in results.trials(search.study)] == [False, True, True, False]
+    status = results.status(search.study)
+    assert status.best is not None
+    assert status.best.number == 2
+
+
 def test_before_any_is_complete_pruned_trials_are_ranked(search: _Search) -> None:
     """By their best value; one that was pruned before it had any is left out."""
     search.run("PRUNED", 0.25)
