@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import InvalidModel, StudyError, TrialError, TrialTimeout
-from hpo.sampling import draws_in_turn, grid_place, has_untried, reseed, shared
+from hpo.sampling import draws_in_turn, has_untried, kept, reseed, shared
 from hpo.seeds import derive_seed
 from hpo.space import Params
 from hpo.storage import (
@@ -259,7 +259,7 @@ class Claims:
             died = trial.user_attrs.get("stop_reason") == "lost_worker"
             fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             again = {**claim, "attempt": claim["attempt"] + 1, "deaths": claim["deaths"] + died}
-            return again, {**grid_place(trial), **_fixed(fixed)}
+            return again, {**kept(trial), **_fixed(fixed)}
         claims = [claim for _trial, claim in ours]
         configuration = self._new_configuration(claims)
         if plan := self._definition.plan():

@@ -105,6 +105,18 @@ class ReportedTrial:
             self.storage_error = error
             raise
 
+    def set_user_attr(self, name: str, value: Any) -> None:
+        """Keep a value with the trial, for a sampler's ``constraints_func`` and for people; JSON has to hold it."""
+        self._trial.set_user_attr(name, value)
+
+    def set_constraint(self, name: str, value: float) -> None:
+        """Record by how much the trial violates a constraint; at 0 or below it is met.
+
+        Raises:
+            TypeError, ValueError: ``value`` is no number.
+        """
+        self._trial.set_constraint(name, value)
+
     def start_again(self) -> None:
         """Forget what a try without enough memory has reported, here, in Optuna's trial and in the storage."""
         forget_reports(self._trial)

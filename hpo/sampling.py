@@ -16,7 +16,9 @@ from hpo.errors import Outage, SpaceError, StudyError
 from hpo.seeds import derive_seed
 from hpo.space import Params, Space
 
-# A trial that is retried keeps what GridSampler wrote down of its place in the grid.
+# Of Optuna's attributes of a trial, what its next attempt does anew; the rest, such as a generation, it keeps.
+_OF_ATTEMPT = ("completed_rung_", "constraints", "artifacts:", "fixed_params")
+# What GridSampler writes down of a trial's place in its grid.
 _GRID_ATTRS = ("grid_id", "search_space")
 _STOPPED = "stopped"
 
@@ -93,7 +95,7 @@ def has_untried(sampler: BaseSampler, space: Space, trials: Sequence[FrozenTrial
         fixed = {**sampler._fixed_params, **fixed}
         sampler = sampler._base_sampler
     if isinstance(sampler, GridSampler):
-        places = [place for place in map(grid_place, trials) if place]
+        places = [place for place in map(_grid_place, trials) if place]
         tried = {place["grid_id"] for place in places if sampler._same_search_space(place["search_space"])}
         return len(tried) < len(sampler._all_grids)
     if isinstance(sampler, BruteForceSampler):
@@ -135,7 +137,12 @@ def _failure(trial: optuna.Trial, error: Exception) -> StudyError:
     return failure
 
 
-def grid_place(trial: FrozenTrial) -> dict[str, Any]:
+def kept(trial: FrozenTrial) -> dict[str, Any]:
+    """The system attributes of a trial that its next attempt has from the beginning: samplers look for them."""
+    return {name: value for name, value in trial.system_attrs.items() if not name.startswith(_OF_ATTEMPT)}
+
+
+def _grid_place(trial: FrozenTrial) -> dict[str, Any]:
     """What GridSampler wrote down of a trial's place in its grid; empty if it has none."""
     place = {name: trial.system_attrs[name] for name in _GRID_ATTRS if name in trial.system_attrs}
     return place if len(place) == len(_GRID_ATTRS) else {}

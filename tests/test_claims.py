@@ -15,7 +15,7 @@ import optuna
 import pytest
 import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.samplers import RandomSampler
+from optuna.samplers import NSGAIISampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
@@ -38,7 +38,7 @@ from hpo.storage import BEAT, LEASE, Pulse, backend_of, finish_trial, open_stora
 
 THOUSAND = """
 from optuna.distributions import FloatDistribution
-from optuna.samplers import RandomSampler
+from optuna.samplers import NSGAIISampler, RandomSampler
 from hpo import Budget, StudyDefinition
 
 def score(params, trial):
@@ -52,7 +52,7 @@ study = StudyDefinition(name="thousand", objective=score, direction="maximize", 
 
 FACTORS = """
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.samplers import RandomSampler
+from optuna.samplers import NSGAIISampler, RandomSampler
 from hpo import Budget, StudyDefinition, grid
 
 def score(params, trial):
@@ -167,6 +167,20 @@ def test_a_lost_configuration_runs_again_with_its_parameters_and_seed(storage: B
     assert again.trial.suggest_float("x", 0, 1) == params["x"]
     assert again.trial.suggest_categorical("kind", ["a", "b"]) == params["kind"]
     assert _take(claims).attempt == 1
+
+
+def test_a_lost_configuration_keeps_its_generation(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """And all else that a sampler wrote down: without it its result would be in no population of NSGA-II."""
+    claims = _claims(sqlite, run_dir, sampler=NSGAIISampler(population_size=2))
+    lost = _take(claims)
+    claims._definition.search_space.suggest(lost.trial)
+    sqlite.set_trial_system_attr(lost.trial._trial_id, "completed_rung_0", 0.5)
+    give_back(claims._study, lost.trial._trial_id, "lost_worker")
+    again = _take(claims).trial
+    generation = {"NSGAIISampler:generation": 0}
+    assert sqlite.get_trial(lost.trial._trial_id).system_attrs.items() >= generation.items()
+    attrs = sqlite.get_trial(again._trial_id).system_attrs
+    assert {name: value for name, value in attrs.items() if name != "fixed_params"} == generation
 
 
 def test_a_configuration_that_kills_its_workers_counts_as_failed(storage: BaseStorage, run_dir: RunDir) -> None:

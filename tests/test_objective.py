@@ -79,6 +79,20 @@ def test_an_objective_sees_its_trial(tmp_path: Path) -> None:
     assert 0 <= outcome.value <= 1
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
+def test_an_objective_keeps_values_and_constraints_with_its_trial(tmp_path: Path, sqlite: BaseStorage) -> None:
+    """For a sampler to read."""
+
+    def score(params: dict[str, Any], trial: ReportedTrial) -> float:
+        trial.set_user_attr("size", 7)
+        trial.set_constraint("size", 7 - 10)
+        return 1.0
+
+    _run(score, tmp_path, storage=sqlite)
+    (trial,) = sqlite.get_all_trials(sqlite.get_all_studies()[0]._study_id)
+    assert (trial.user_attrs, trial.constraints) == ({"size": 7}, {"size": -3.0})
+
+
 def test_a_pruned_trial_keeps_its_best_value_and_its_curve(tmp_path: Path) -> None:
     """Not its last, which is what it was pruned for."""
 

@@ -86,3 +86,44 @@ def test_the_best_of_a_network_is_the_best(
     assert best["params"] == {"learning_rate": 1e-2}
     assert printed == best["number"] == study.best_trial.number == choose(values, key=lambda number: values[number])
     assert best["value"] == study.best_value == choose(values.values())
+
+
+# The better the value, the larger the network; what is above 0.6 is too large.
+CONSTRAINED = """
+import warnings
+from optuna.distributions import FloatDistribution
+from optuna.samplers import TPESampler
+from hpo import Budget, StudyDefinition
+
+def score(params, trial):
+    trial.set_constraint("size", params["x"] - 0.6)
+    return params["x"]
+
+def told(params, trial):
+    trial.set_user_attr("size", params["x"])
+    return params["x"]
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    sampler = TPESampler(constraints_func=lambda trial: (trial.user_attrs["size"] - 0.6,))
+
+space = {"x": FloatDistribution(0, 1)}
+budget = Budget(trials=20)
+by_trial = StudyDefinition(name="by-trial", objective=score, direction="maximize", space=space, budget=budget)
+by_sampler = StudyDefinition(
+    name="by-sampler", objective=told, direction="maximize", space=space, budget=budget, sampler=sampler
+)
+"""
+
+
+@pytest.mark.parametrize("name", ["by-trial", "by-sampler"])
+def test_the_best_is_one_that_meets_the_constraints(
+    name: str, hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir
+) -> None:
+    """However good the others are; and the sampler turns to those that do."""
+    write_study(CONSTRAINED, "constrained.py")
+    printed, best, rows, study = _launched(hpo, run_dir, name)
+    feasible = [row for row in rows if row["params"]["x"] <= 0.6]
+    assert printed == best["number"] == study.best_trial.number
+    assert best["value"] == max(row["value"] for row in feasible) < max(row["value"] for row in rows)
+    assert [row["feasible"] for row in rows] == [row in feasible for row in rows]
