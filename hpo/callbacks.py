@@ -147,6 +147,8 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.set_weights(arrays["weights"])
         for variable, value in zip(self.model.optimizer.variables, arrays["optimizer"], strict=True):
             variable.assign(value)
+        for variable, value in zip(_random_states(self.model), arrays.get("random", ()), strict=True):
+            variable.assign(value)
         for counter, counts in zip(self._counters, self._begun.state["counters"], strict=True):
             vars(counter).update(counts)
         self._counters[0].best_weights = arrays.get("best", arrays["weights"])
@@ -160,6 +162,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         arrays = {
             "weights": self.model.get_weights(),
             "optimizer": [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables],
+            "random": [keras.ops.convert_to_numpy(variable) for variable in _random_states(self.model)],
         }
         if best.best_epoch != epoch:
             arrays["best"] = best.best_weights
@@ -171,6 +174,12 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
             "seed": random.getrandbits(31),  # of the epochs to come
         }
         self._checkpoints.save(Checkpoint(epoch + 1, state, arrays))
+
+
+def _random_states(model: keras.Model) -> list[Any]:
+    """What the model's random layers, such as Dropout, draw from: Keras does not count it among the weights."""
+    weights = set(map(id, model.weights))
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def _counts(counter: keras.callbacks.Callback) -> dict[str, Any]:
