@@ -16,10 +16,16 @@ _HALF = ("bfloat16", "float16")
 def keep_outputs_in_float32(model: keras.Model, input_shape: tuple[int, ...]) -> bool:
     """Let ``model``, which has not run yet, compute its outputs in float32; whether it does so now.
 
+    Recurrent layers compute in float32 as well: their states add up many small numbers, and JAX has no such kernel in
+    bfloat16 on a GPU.
+
     In a functional or sequential model, also inside another one, the last layer with a matrix of weights before each
     output and everything after it are set to float32. A model with a ``call`` of its own is left as it is: it computes
     its outputs in float32 if its author says so.
     """
+    recurrent = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+    for layer in [part for each in recurrent for part in each._flatten_layers()]:
+        layer.dtype_policy = "float32"
     if not _is_graph(model):
         outputs = model(keras.Input(input_shape, dtype="uint8"))
         return all(output.dtype not in _HALF for output in keras.tree.flatten(outputs))

@@ -56,6 +56,11 @@ def _branches(images: Tensor) -> list[Tensor]:
             {"last", "forward_gru", "backward_gru", "gru_cell"},
             id="with-its-parts",
         ),
+        pytest.param(
+            lambda x: layers.Dense(2, name="last")(layers.LSTM(2, name="lstm")(layers.Reshape((6, 6))(x))),
+            {"last", "lstm", "lstm_cell"},
+            id="recurrent",
+        ),
         pytest.param(lambda x: layers.Dense(2, dtype="float32", name="last")(_dense(x)), {"last"}, id="by-its-author"),
     ],
 )
