@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command line; ends the process with one of the exit codes of ``hpo.errors``."""
+    for stream in (sys.stdout, sys.stderr):
+        # A sign that the terminal's or the file's encoding lacks is written as its number.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         _hide_password()
         code = _run()
@@ -27,7 +30,7 @@ def _run() -> int:
     from typer import TyperException
 
     from hpo.cli import app
-    from hpo.errors import HpoError
+    from hpo.errors import HpoError, Outage
 
     try:
         return app(standalone_mode=False) or 0
@@ -43,8 +46,11 @@ def _run() -> int:
         # A database that went away is nobody's bug: no traceback.
         if not type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
             raise
+        from hpo.patience import is_outage
+
         cause = error.__cause__ or error
-        return _complain(f"{type(cause).__name__}: {getattr(cause, 'orig', None) or cause}", 1)
+        code = Outage.exit_code if is_outage(error) else 1
+        return _complain(f"{type(cause).__name__}: {getattr(cause, 'orig', None) or cause}", code)
 
 
 def _complain(message: str, code: int) -> int:

@@ -4,14 +4,18 @@ import dataclasses
 import difflib
 import importlib.util
 import os
+import shlex
 import stat
 import sys
 import traceback
-from importlib.machinery import SourceFileLoader
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from hpo.errors import StudyError
+from hpo import siblings
+from hpo.errors import StudyError, UnknownStudy
 from hpo.noise import without_log_lines
+from hpo.source_code import code_of
 from hpo.study import StudyDefinition
 
 
@@ -19,7 +23,8 @@ def load(source: str) -> StudyDefinition:
     """The study that ``source`` names: a name, the path of a ``.py`` file, or ``path.py:name``.
 
     Raises:
-        StudyError: there is none, its file does not import, or the name is not unique.
+        UnknownStudy: there is none.
+        StudyError: its file does not import, or the name is not unique.
     """
     path, _, name = source.partition(".py:")
     if name:
@@ -29,26 +34,34 @@ def load(source: str) -> StudyDefinition:
     return _find(source)
 
 
-def available() -> list[StudyDefinition]:
+def available() -> tuple[list[StudyDefinition], list[str]]:
     """Every study in ``./studies`` and among those that ship with hpo; the first of a name counts.
 
-    Raises:
-        StudyError: a file cannot be read.
+    Returns:
+        The studies, and a line for each file there that cannot be used.
     """
     studies: dict[str, StudyDefinition] = {}
+    broken: list[str] = []
     for folder in _folders():
-        for study in _read_folder(folder):
+        found, errors = _read_folder(folder)
+        broken += errors
+        try:
+            _check_names([study for study, _ in found], str(folder))
+        except StudyError as error:
+            broken.append(str(error))
+        for study, _ in found:
             studies.setdefault(study.name, study)
-    return list(studies.values())
+    return list(studies.values()), broken
 
 
 def read_file(path: Path) -> list[StudyDefinition]:
     """The studies that one Python file defines, in order; runs the file."""
     if not _is_file(path):
-        raise StudyError(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
+        raise UnknownStudy(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
     _check_writers(path)
+    siblings.offer(path.resolve().parent, _check_writers)
     module_name = f"hpo_study_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path, loader=_Uncached(module_name, str(path)))
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=siblings.Uncached(module_name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -60,12 +73,27 @@ def read_file(path: Path) -> list[StudyDefinition]:
         raise type(error)(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:
         raise StudyError(f"{path} does not import: {_where(error, path)}. Fix the file and launch again.") from error
-    studies = [value for value in vars(module).values() if isinstance(value, StudyDefinition)]
-    studies = list({id(study): study for study in studies}.values())
+    variables = {name: value for name, value in vars(module).items() if isinstance(value, StudyDefinition)}
+    studies = list({id(study): study for study in variables.values()}.values())
     if not studies:
         raise StudyError(f"{path} defines no study. Assign a StudyDefinition to a variable of the module.")
     _check_names(studies, str(path))
-    return [dataclasses.replace(study, source=f"{path.absolute()}:{study.name}") for study in studies]
+    beside = siblings.siblings_of(path)
+
+    def code(study: StudyDefinition) -> dict[str, str]:
+        names = {name for name, value in variables.items() if value is study}
+        stock = any(map(_is_stock, (study.model, study.prepare, study.objective)))
+        return code_of(path.resolve(), names, studies={*variables}, siblings=beside, stock=stock)
+
+    return [
+        dataclasses.replace(study, source=f"{path.absolute()}:{study.name}", file=str(path), code=code(study))
+        for study in studies
+    ]
+
+
+def _is_stock(function: Callable[..., Any] | None) -> bool:
+    """Whether a function ships with hpo, also one with some of its arguments set."""
+    return str(getattr(getattr(function, "func", function), "__module__", "")).startswith("hpo.models.")
 
 
 def _check_writers(path: Path) -> None:
@@ -73,7 +101,7 @@ def _check_writers(path: Path) -> None:
     if path.stat().st_mode & stat.S_IWOTH:
         raise StudyError(
             f"A study file must not be writable by everyone, because it is run, but {path} is. "
-            f"Make it yours alone with: chmod o-w {path}"
+            f"Make it yours alone with: chmod o-w {shlex.quote(str(path))}"
         )
     for folder in (path.absolute().parent, path.resolve().parent):  # of a link, and of what it leads to
         # In a folder with the sticky bit, such as /tmp, nobody replaces the file of another.
@@ -81,7 +109,7 @@ def _check_writers(path: Path) -> None:
             continue
         raise StudyError(
             f"A study file must not lie where everyone can replace it, because it is run, but {folder} is writable by "
-            f"everyone. Close it with: chmod o-w {folder}"
+            f"everyone. Close it with: chmod o-w {shlex.quote(str(folder))}"
         )
     if not hasattr(os, "geteuid"):
         return
@@ -93,14 +121,6 @@ def _check_writers(path: Path) -> None:
         )
 
 
-class _Uncached(SourceFileLoader):
-    """Reads a study file each time it is run: Python's bytecode takes two versions of one second for the same."""
-
-    def path_stats(self, path: str) -> dict[str, float]:
-        """What Python asks before it reads or writes bytecode; without an answer it does neither."""
-        raise OSError
-
-
 def _find(name: str) -> StudyDefinition:
     for folder in _folders():
         # The file that is named like the study first: it spares importing all the others.
@@ -109,13 +129,19 @@ def _find(name: str) -> StudyDefinition:
             if study.name == name:
                 return study
     for folder in _folders():
-        for study in _read_folder(folder):
-            if study.name == name:
-                return study
-    known = sorted(study.name for study in available())
+        named = [(study, path) for study, path in _read_folder(folder)[0] if study.name == name]
+        _check_names([study for study, _ in named], str(folder))
+        for _, path in named:
+            # Once more, so that no other file has been read since: what it imports later is what it has imported now.
+            return next(study for study in _read(path) if study.name == name)
+    studies, broken = available()
+    known = sorted(study.name for study in studies)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known) or 'none'}."
-    raise StudyError(f"No study is called {name!r}. {hint} `hpo studies` lists them; a path to a .py file works too.")
+    also = f" Not read: {' '.join(broken)}" if broken else ""
+    raise UnknownStudy(
+        f"No study is called {name!r}. {hint} `hpo studies` lists them; a path to a .py file works too.{also}"
+    )
 
 
 def _folders() -> list[Path]:
@@ -132,11 +158,16 @@ def _read(path: Path) -> list[StudyDefinition]:
     return [dataclasses.replace(study, source=study.name) for study in read_file(path)]
 
 
-def _read_folder(folder: Path) -> list[StudyDefinition]:
-    files = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
-    studies = [study for path in files for study in _read(path)]
-    _check_names(studies, str(folder))
-    return studies
+def _read_folder(folder: Path) -> tuple[list[tuple[StudyDefinition, Path]], list[str]]:
+    """The studies of a folder, each with its file, and why the other files cannot be used."""
+    studies: list[tuple[StudyDefinition, Path]] = []
+    errors: list[str] = []
+    for path in sorted(path for path in folder.glob("*.py") if not path.name.startswith("_")):
+        try:
+            studies += [(study, path) for study in _read(path)]
+        except StudyError as error:
+            errors.append(str(error))
+    return studies, errors
 
 
 def _check_names(studies: list[StudyDefinition], where: str) -> None:

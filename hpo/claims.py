@@ -18,7 +18,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.errors import InvalidModel, StudyError, TrialError, TrialTimeout
+from hpo.errors import InvalidModel, StudyAmended, StudyError, TrialError, TrialTimeout
 from hpo.sampling import draws_in_turn, has_untried, kept, reseed, shared
 from hpo.seeds import derive_seed
 from hpo.space import Params
@@ -35,7 +35,7 @@ from hpo.storage import (
     study_lock,
     take_waiting,
 )
-from hpo.stored_study import budget_of
+from hpo.stored_study import budget_of, is_amended
 from hpo.study import StudyDefinition
 
 # A configuration that has killed one more worker than this is not tried on another.
@@ -172,12 +172,15 @@ class Claims:
 
         Raises:
             StudyError: the sampler fails.
+            StudyAmended: another launch amended the study.
         """
         return patience_of(self._study._storage)(self._next)
 
     def _next(self) -> Claim | Wait | None:
         storage, study_id = self._study._storage, self._study._study_id
         with study_lock(storage, study_id):
+            if is_amended(self._study, self._definition):
+                raise StudyAmended(f"Study {self._study.study_name!r} was amended by another launch: this worker ends.")
             trials = self._give_back_lost(self._study.get_trials(deepcopy=False))
             counted = [trial for trial in trials if _counts(trial)]
             taken = self._take(trials) if len(counted) < budget_of(self._study) else None

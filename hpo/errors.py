@@ -3,13 +3,15 @@
     HpoError                     exit 1: something failed that the user should read about
     ├── UsageError               exit 2: the input was wrong; nothing was written
     │   ├── StudyError           unknown study, a study file that cannot be used
+    │   │   ├── UnknownStudy     no study of that name, no file at that path
     │   │   ├── SpaceError       a search space that cannot be searched
     │   │   └── StudyChanged     the stored study was launched with another definition
     │   ├── DatasetError         no data, or altered data
-    │   ├── StorageError         a bad or unreachable storage URL
+    │   ├── StorageError         a bad storage URL, or one at which there is no such database
     │   ├── DeviceError          more GPUs or workers than there are
     │   └── FileError            a model or image file that cannot be used
-    ├── Outage                   exit 75: the database did not come back, or a disk is full; later it may go on
+    ├── StudyAmended         others amended the study while it was worked on here
+    ├── Outage                   exit 75: the database is away, or a disk is full; later it may go on
     ├── TooManyFailures          exit 3: the trials of a study fail one after another
     └── Interrupted              exit 130 or 143: a signal ended the command
 
@@ -44,6 +46,10 @@ class StudyError(UsageError):
     """A study is unknown, or its file cannot be used."""
 
 
+class UnknownStudy(StudyError):
+    """No study has that name, or no file that path."""
+
+
 class SpaceError(StudyError):
     """A search space cannot be searched."""
 
@@ -57,7 +63,7 @@ class DatasetError(UsageError):
 
 
 class StorageError(UsageError):
-    """A storage URL is malformed or nothing answers there; never names the password."""
+    """A storage URL is malformed, or what is there cannot be used; never names the password."""
 
 
 class DeviceError(UsageError):
@@ -68,8 +74,12 @@ class FileError(UsageError):
     """A model or image file cannot be used."""
 
 
+class StudyAmended(HpoError):
+    """Others amended the study while it was worked on here with the definition or the code that it had before."""
+
+
 class Outage(HpoError):
-    """The database did not come back in time, or a disk is full; what was written before is whole."""
+    """The database is away, or did not come back in time, or a disk is full; what was written before is whole."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 

@@ -58,6 +58,7 @@ def export(
     *,
     number: int | None,
     retrain: bool,
+    file: str | None = None,
     announce: Callable[[str], None] = lambda message: None,
 ) -> Exported:
     """Save a trial of ``study`` as ``output`` (.h5), with a .keras file and a JSON card beside it.
@@ -68,6 +69,7 @@ def export(
         number: of the trial; None for the best.
         retrain: train fresh weights on train and validation images together, for as many epochs as the trial's
             best had and at the learning rates it had; else take the trial's own best weights.
+        file: where the study's code is on this machine; None looks for it.
         announce: told what takes long before it begins.
 
     Raises:
@@ -75,7 +77,7 @@ def export(
         FileError: the weights that the trial kept are not those of its model.
         HpoError: a saved file does not predict what the model predicts.
     """
-    definition = stored_study.stored_definition(study)
+    definition = stored_study.stored_definition(study, file)
     if definition.model is None:
         raise UsageError(f"Study {definition.name!r} has an objective of its own, so there is no model to export.")
     if output.suffix != ".h5":

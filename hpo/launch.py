@@ -27,13 +27,15 @@ from hpo.claims import (
     give_back_lost,
     give_back_of_worker,
     run_failed_again,
+    was_given_back,
 )
+from hpo.command import command, unsaid
 from hpo.devices import Slot
-from hpo.errors import HpoError, Interrupted, Outage, StorageError, UsageError
+from hpo.errors import HpoError, Interrupted, Outage, StorageError, StudyAmended, UsageError
 from hpo.failures import MAX_FAILURES, ended, stop_at_failures
 from hpo.results import StudyStatus, status
 from hpo.run_dir import RunDir
-from hpo.storage import BEAT, LEASE, open_storage, patience_of, study_lock
+from hpo.storage import BEAT, LEASE, backend_of, open_storage, patience_of, study_lock
 from hpo.study import StudyDefinition
 
 _POLL_SECONDS = 0.5
@@ -45,9 +47,16 @@ Show = Callable[[StudyStatus], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:
-    """What a launch did: trials finished by it, and the study's status after."""
+    """What a launch did.
+
+    Args:
+        ran: trials that its own workers brought to an end.
+        budget: trials in all, when it began; others may have changed that since.
+        status: of the study after it.
+    """
 
     ran: int
+    budget: int
     status: StudyStatus
 
 
@@ -67,11 +76,13 @@ def launch(
         url: of the storage, as ``resolve_url`` gives it.
         slots: a worker each.
         show: called with the study's status, about twice a second.
-        amend: whether a changed definition may replace the stored one, where that is safe.
+        amend: whether a changed definition, other code or a lower budget may replace what is stored, where that is
+            safe.
         max_failures: as many trials that fail one after another end the launch, and any worker that joins it.
 
     Raises:
         UsageError: the study cannot run as it is; the storage then holds nothing of it.
+        StudyAmended: others amended it meanwhile; running trials were brought to their end.
         TooManyFailures: trials fail one after another.
         Outage: the database has not answered for long, or a disk is full.
         Interrupted: SIGINT or SIGTERM; running trials were given back.
@@ -88,17 +99,48 @@ def launch(
     with study_lock(storage, study._study_id):
         run_failed_again(study)
     sampling.start_again(study)
+    study.set_user_attr("max_failures", max_failures)
+    crew = _Crew(study, definition, url, run_dir, slots)
+    try:
+        return _supervise(crew, study, definition, run_dir, show=show, max_failures=max_failures)
+    except UsageError:
+        now = status(study)
+        if is_new and now.finished == 0 and not now.workers:
+            stored_study.delete(study, run_dir)
+        raise
+
+
+def join(name: str, url: URL, run_dir: RunDir, slots: list[Slot], *, show: Show, file: str | None = None) -> Launched:
+    """Run trials of the stored study ``name`` in several workers until its budget has ended; raises as `launch` does.
+
+    Args:
+        file: where its code is on this machine; None looks for it.
+    """
+    storage = open_storage(url, write=True)
+    study = stored_study.load(storage, name)
+    definition = stored_study.stored_definition(study, file)
+    sampling.check(definition.sampler, definition.search_space)
+    dataset = definition.load_dataset(run_dir)
+    if dataset is not None:
+        stored_study.check_data(study, dataset.sha256)
+    crew = _Crew(study, definition, url, run_dir, slots)
+    max_failures = study.user_attrs.get("max_failures", MAX_FAILURES)
+    return _supervise(crew, study, definition, run_dir, show=show, max_failures=max_failures)
+
+
+def _supervise(
+    crew: "_Crew", study: optuna.Study, definition: StudyDefinition, run_dir: RunDir, *, show: Show, max_failures: int
+) -> Launched:
+    """Run workers until the budget has ended, and end them all at an error or a signal."""
     before = status(study)
     if before.finished >= before.budget:
         leftovers.remove_all(study, run_dir)
-        return Launched(ran=0, status=before)
-    study.set_user_attr("max_failures", max_failures)
+        return Launched(ran=0, budget=before.budget, status=before)
     earlier = ended(study)
-    crew = _Crew(study, url, run_dir, slots[: before.budget - before.finished])
     with _signals() as received:
-        patience_of(storage).stopped = lambda: bool(received)
+        patience_of(study._storage).stopped = lambda: bool(received)
         try:
-            crew.start()
+            crew.start(before.budget - before.finished)
             finished = before.finished
             while crew.tend():
                 now = status(study)
@@ -116,21 +158,20 @@ def launch(
             if received:  # which it did not wait out
                 raise Interrupted(received.pop(0), str(error)) from None
             raise
-        except UsageError:
-            crew.stop(received)
-            now = status(study)
-            if is_new and now.finished == 0 and not now.workers:
-                stored_study.delete(study, run_dir)
-            raise
         finally:
             crew.stop(received)
     after = status(study)
     show(after)
+    ran = crew.ran()
+    if after.finished < after.budget and stored_study.is_amended(study, definition):
+        raise StudyAmended(
+            f"Study {definition.name!r} was amended by another launch: the workers of this one ended after their "
+            f"trials, {ran} in all. The same command continues it, if the code here is the amended one."
+        )
     leftovers.remove_all(study, run_dir)
-    ran = after.finished - before.finished
     if ran and after.finished == after.states.get("FAIL", 0):
         stop_at_failures(study, earlier, ran)
-    return Launched(ran=ran, status=after)
+    return Launched(ran=ran, budget=before.budget, status=after)
 
 
 @dataclass(frozen=True)
@@ -156,12 +197,16 @@ class _Place:
 class _Crew:
     """The worker processes of one launch."""
 
-    def __init__(self, study: optuna.Study, url: URL, run_dir: RunDir, slots: list[Slot]) -> None:
+    def __init__(
+        self, study: optuna.Study, definition: StudyDefinition, url: URL, run_dir: RunDir, slots: list[Slot]
+    ) -> None:
         self._study = study
+        self._definition = definition
         self._url = url
         self._run_dir = run_dir
         self._slots = slots
         self._places: dict[subprocess.Popen[bytes], _Place] = {}
+        self._tokens: set[str] = set()  # of all workers that there were
         self._deaths = 0
         self._results = 0
         self._running: dict[int, float] = {}  # trials that run, by when they were first seen
@@ -169,11 +214,11 @@ class _Crew:
         self._watch = Watch()
         self._watched = 0.0
 
-    def start(self) -> None:
-        """Start a worker in each slot."""
+    def start(self, most: int) -> None:
+        """Start a worker in each slot, at ``most`` as many."""
         logs = self._run_dir.logs(self._study.study_name)
         logs.mkdir(parents=True, exist_ok=True)
-        for index, slot in enumerate(self._slots):
+        for index, slot in enumerate(self._slots[:most]):
             self._start(slot, logs / f"worker-{slot.device.replace(':', '')}-{index}.log")
 
     def tend(self) -> bool:
@@ -193,7 +238,8 @@ class _Crew:
             _end_group(process)
             # One that holds a trial has not ended by itself, whatever code its objective ended it with.
             if not give_back_of_worker(self._study, place.token, "lost_worker"):
-                if process.returncode == 0:
+                # The others bring their trials to an end, and notice then.
+                if process.returncode == 0 or stored_study.is_amended(self._study, self._definition):
                     continue
                 for error in (UsageError, Outage):  # another worker would meet the same
                     if process.returncode == error.exit_code:
@@ -202,6 +248,13 @@ class _Crew:
                     self._count_death(process.returncode, place)
             self._start(place.slot, place.log)
         return bool(self._places)
+
+    def ran(self) -> int:
+        """How many trials the workers have brought to an end."""
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(
+            t.state.is_finished() and not was_given_back(t) and claim_of(t).get("token") in self._tokens for t in trials
+        )
 
     def stop(self, received: list[int]) -> None:
         """End every worker: ask, wait, then kill, at once where a signal is received; and give back what they held."""
@@ -265,6 +318,7 @@ class _Crew:
 
     def _start(self, slot: Slot, log: Path) -> None:
         token = uuid.uuid4().hex
+        self._tokens.add(token)
         environment = {
             **os.environ,
             **slot.environment(),
@@ -273,10 +327,13 @@ class _Crew:
             "HPO_STORAGE": self._url.render_as_string(hide_password=False),
             "HPO_HOME": str(self._run_dir.home),
         }
+        command = ["worker", "--study", self._study.study_name, "--with-launcher"]
+        if self._definition.source:  # what is stored may be a path of another machine
+            command += ["--file", self._definition.source]
         with log.open("ab") as stream:
             process = subprocess.Popen(
                 # -P: a file of the working folder must not stand in for one of hpo's.
-                [sys.executable, "-P", "-m", "hpo", "worker", "--study", self._study.study_name, "--with-launcher"],
+                [sys.executable, "-P", "-m", "hpo", *command],
                 env=environment,
                 # The worker reads it to its end, which comes when this process dies, however it dies.
                 stdin=subprocess.PIPE,
@@ -332,13 +389,13 @@ def _resumed(definition: StudyDefinition, url: URL) -> StudyDefinition:
         return stored_study.resumed(open_storage(url, write=False), definition)
     # There is none yet, or another first launch is just making its tables, one after another; what else may be wrong
     # shows when it is opened to write.
-    except (StorageError, StorageInternalError, SQLAlchemyError):
+    except (StorageError, Outage, StorageInternalError, SQLAlchemyError):
         return definition
 
 
 def _how_to_continue(study: optuna.Study) -> str:
-    now = status(study)
+    now, url = status(study), backend_of(study._storage).engine.url
     return (
-        f"Interrupted with {now.finished} of {now.budget} trials done; running trials were given back. "
-        f"Continue with the same command, or: hpo launch --study {now.name}"
+        f"Interrupted with {now.done} trials done; running trials were given back. "
+        f"Continue with the same command, or{unsaid(url)}: {command(url, 'launch', '--study', now.name)}"
     )

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -20,6 +21,13 @@ OUTAGE_SECONDS = 600  # that a restart, or a cut of five minutes, does not excee
 _FULL_SECONDS = 60  # a full disk is not emptied by waiting
 _LONGEST_PAUSE = 5.0
 _SLOW_SECONDS = 1  # which nothing takes that is asked of a database that is there
+
+_AWAY = re.compile(
+    "Connection refused|timeout expired|timed out|No route to host|Network is unreachable|Host is down|"
+    "Connection reset|closed the connection|Temporary failure in name resolution|starting up|shutting down|"
+    "accepting connections|recovery|too many clients|too many connections|connection slots|"
+    "socket .* failed: No such file"
+)
 
 T = TypeVar("T")
 _logger = logging.getLogger("hpo")
@@ -140,6 +148,15 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and not (
         "no such" in str(cause.orig) or sqlite_code(error) == sqlite3.SQLITE_READONLY
     )
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether a database that is about to be opened does not answer or has no time, rather than refuses."""
+    cause = _cause(error)
+    if not isinstance(cause, sqlalchemy.exc.OperationalError):
+        return False
+    # psycopg gives no SQLSTATE of a connection that failed; these texts are libpq's and the system's, in English.
+    return sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL) or bool(_AWAY.search(str(cause.orig)))
 
 
 def sqlite_code(error: BaseException) -> int | None:

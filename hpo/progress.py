@@ -71,7 +71,7 @@ def stopping_line(definition: StudyDefinition) -> str:
 
 def summary(status: StudyStatus, metric: str) -> str:
     """The study's status in one line."""
-    parts = [f"{status.finished} of {status.budget} trials"]
+    parts = [f"{status.done} trials"]
     states = [f"{count} {state.lower().replace('_', ' ')}" for state, count in status.states.items()]
     if states:
         parts.append(", ".join(states))

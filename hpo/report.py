@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,10 +12,12 @@ from optuna.study import StudyDirection
 
 from hpo import averages, results, stored_study
 from hpo.averages import Average, SettingAverage
+from hpo.command import command, unsaid
 from hpo.errors import UsageError
 from hpo.experiment import FIGURES
 from hpo.one_line import one_line
 from hpo.space import Params
+from hpo.storage import backend_of
 
 _TITLES = {
     "test_accuracy": "test accuracy %",
@@ -72,9 +75,10 @@ def markdown(study: optuna.Study) -> str:
     """
     rows = averages.settings(study)
     if not any(row.figures or row.failures for row in rows):
+        url = backend_of(study._storage).engine.url
         raise UsageError(
             f"A report needs a finished trial, but {study.study_name!r} has none. "
-            f"Run it with: hpo launch --study {study.study_name}"
+            f"Run it{unsaid(url)} with: {command(url, 'launch', '--study', study.study_name)}"
         )
     definition = stored_study.recorded(study).get("definition", {})
     rows = _with_base(rows, definition.get("base", {})) if definition.get("settings") else rows[:_MOST_TRIALS]
@@ -199,7 +203,7 @@ def _origin(study: optuna.Study, definition: Mapping[str, Any]) -> str:
     name = "" if source.rpartition(":")[2] == study.study_name else f" --name {study.study_name}"
     precisions = sorted({row.precision for row in rows if row.precision})
     facts = [
-        f"`hpo launch --study {source}{name}{options}`, {max((row.ended or '')[:10] for row in rows)}",
+        f"`hpo launch --study {shlex.quote(source)}{name}{options}`, {max((row.ended or '')[:10] for row in rows)}",
         f"{results.status(study).finished} trials",
         *(_training(definition) if definition.get("dataset") else ()),
         f"precision {', '.join(precisions)}" if precisions else "",

@@ -16,8 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo import stored_study
 from hpo.claims import claim_of, was_given_back
+from hpo.command import command, unsaid
 from hpo.errors import StudyError
 from hpo.run_dir import RunDir
+from hpo.storage import backend_of
 
 # Optuna's key of an artifact; its function that lists them asks the storage for each trial once more. A UUID: another
 # program's text must not lead to another folder.
@@ -111,6 +113,13 @@ class StudyStatus:
     workers: list[dict[str, Any]]
     seconds: float
 
+    @property
+    def done(self) -> str:
+        """How much of the budget is done, such as "3 of 5"; it may have been lowered below what had been done."""
+        if self.finished <= self.budget:
+            return f"{self.finished} of {self.budget}"
+        return f"{self.finished} (budget {self.budget})"
+
     def as_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
         return asdict(self)
@@ -136,17 +145,17 @@ def best(study: optuna.Study) -> TrialRecord:
     Raises:
         StudyError: no trial has finished with a value.
     """
-    found = trials(study)
+    found, url = trials(study), backend_of(study._storage).engine.url
     rows = _ranked(found, study.direction)
     if not rows and any(row.feasible is False for row in found):
         raise StudyError(
             f"No trial of study {study.study_name!r} meets the constraints of its sampler yet. "
-            f"Continue it with: hpo launch --study {study.study_name} --trials N"
+            f"Continue it{unsaid(url)} with: {command(url, 'launch', '--study', study.study_name, '--trials', 'N')}"
         )
     if not rows:
         raise StudyError(
             f"Study {study.study_name!r} has no finished trial yet. "
-            f"Continue it with: hpo launch --study {study.study_name}"
+            f"Continue it{unsaid(url)} with: {command(url, 'launch', '--study', study.study_name)}"
         )
     return rows[0]
 

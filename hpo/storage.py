@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sqlite3
 import time
 import warnings
@@ -25,8 +26,8 @@ from optuna.trial import TrialState
 from sqlalchemy import orm
 from sqlalchemy.engine import URL, make_url
 
-from hpo.errors import StorageError
-from hpo.patience import Patience, PatientStorage, sqlite_code
+from hpo.errors import Outage, StorageError
+from hpo.patience import Patience, PatientStorage, is_away, sqlite_code
 from hpo.run_dir import RunDir
 
 # A worker proves each BEAT seconds that it lives; a trial whose worker was silent for LEASE seconds is lost.
@@ -93,6 +94,11 @@ def shown(url: URL) -> str:
     return url.set(query=query).render_as_string(hide_password=True)
 
 
+def has_secret(url: URL) -> bool:
+    """Whether ``url`` has a part that `shown` leaves out."""
+    return shown(url) != url.render_as_string(hide_password=False)
+
+
 def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:
     """Open the storage at ``url``, as ``resolve_url`` gives it.
 
@@ -103,8 +109,8 @@ def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:
         wait: where nothing answers, as a worker does: its launcher has just opened it.
 
     Raises:
-        Outage: nothing has answered for long.
-        StorageError: it does not exist, nothing answers, or it is not an Optuna storage of this version.
+        Outage: nothing answers; if it was to ``wait``, for long.
+        StorageError: it does not exist, refuses, or is not an Optuna storage of this version.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notices would stand among the lines of a launch
     try:
@@ -122,6 +128,11 @@ def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:
         return storage
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
         cause = first_line(error, url)
+        if is_away(error):
+            raise Outage(
+                f"The storage {shown(url)} does not answer: {cause}. Nothing was written; "
+                "the same command may succeed later."
+            ) from None
         # Of the first table that Optuna looks for.
         if not write and "version_info" in cause and ("no such table" in cause or "does not exist" in cause):
             raise StorageError(f"The storage {shown(url)} is empty. `hpo launch` fills it.") from None
@@ -400,5 +411,12 @@ def first_line(error: BaseException, url: URL) -> str:
     cause = getattr(cause, "orig", None) or cause
     line = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
     for secret in (url.password, *url.normalized_query.get("password", ())):
-        line = line.replace(str(secret), "***") if secret else line
+        if not secret:
+            continue
+        password = re.escape(str(secret))
+        line = line.replace(f":{secret}@", ":***@")
+        line = re.sub(rf"(password=['\"]?){password}(?!\w)", r"\1***", line)
+        # A quoted name may be spelt like it.
+        if secret not in (url.username, url.database, url.host):
+            line = re.sub(rf"(['\"]){password}\1", r"\1***\1", line)
     return line

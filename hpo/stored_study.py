@@ -1,5 +1,6 @@
 """A study in the storage: recorded at its first launch, resumed after, refused where its definition has changed."""
 
+import contextlib
 import difflib
 import json
 import platform
@@ -14,19 +15,24 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from hpo import catalog
-from hpo.canonical import changes, fingerprint, may_amend
+from hpo.canonical import changes, may_amend
+from hpo.command import command, unsaid
 from hpo.devices import machine
-from hpo.errors import StudyChanged, StudyError
+from hpo.errors import StudyChanged, StudyError, UnknownStudy
 from hpo.run_dir import RunDir, write_json
+from hpo.source_code import differences
 from hpo.storage import backend_of, shown, study_lock
 from hpo.study import StudyDefinition
 
 # What a launch records of every study.
 _RECORDED = {
-    "definition": dict, "fingerprint": str, "source": str, "overrides": dict, "budget": int, "environment": dict,
+    "definition": dict, "fingerprint": str, "code": dict, "source": str, "overrides": dict, "budget": int,
+    "environment": dict,
 }  # fmt: skip
+_COMPARED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 _PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy", "scikit-learn")
 
 
@@ -39,7 +45,8 @@ def create_or_resume(
         The study, and whether it is new.
 
     Raises:
-        StudyChanged: it was recorded with another definition, and ``amend`` is not set or the change is not safe.
+        StudyChanged: it was recorded with another definition, other code or more trials, and ``amend`` is not set or
+            the change is not safe.
     """
     study = optuna.create_study(
         storage=storage,
@@ -51,8 +58,8 @@ def create_or_resume(
     )
     # Two first launches at once both get here; one records.
     with study_lock(storage, study._study_id):
-        stored = recorded(study).get("definition")
-        if stored is None:
+        attrs = recorded(study)
+        if not attrs:
             if "definition" in study.user_attrs or study.get_trials(deepcopy=False):
                 raise StudyError(
                     f"The storage holds a study {definition.name!r} that hpo did not launch. Choose another --name."
@@ -69,11 +76,16 @@ def create_or_resume(
                 study.set_metric_names([definition.metric if definition.objective is None else "value"])
             _record(study, definition)
         else:
-            _check_unchanged(definition, stored, amend=amend)
+            if not study.get_trials(deepcopy=False, states=_COMPARED):
+                # There is nothing to compare with: code that failed, or was never run, is mended.
+                attrs = {**attrs, "code": definition.code}
+            _check_unchanged(definition, attrs, amend=amend)
+            if definition.trials < attrs["budget"] and not amend:
+                raise _lowered(study, definition, attrs["budget"])
             _record(study, definition)
     write_json(run_dir.definition(definition.name), study.user_attrs["definition"])
     write_json(run_dir.environment(definition.name), study.user_attrs["environment"])
-    return study, stored is None
+    return study, not attrs
 
 
 def check_data(study: optuna.Study, sha256: str) -> None:
@@ -107,9 +119,10 @@ def load(storage: BaseStorage, name: str) -> optuna.Study:
         known = names(storage)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"It holds: {', '.join(known) or 'none'}."
-        url = shown(backend_of(storage).engine.url)
+        url = backend_of(storage).engine.url
         raise StudyError(
-            f"The storage {url} holds no study called {name!r}. {hint} `hpo launch --study {name}` starts one."
+            f"The storage {shown(url)} holds no study called {name!r}. {hint} "
+            f"`{command(url, 'launch', '--study', name)}`{unsaid(url)} starts one."
         ) from None
 
 
@@ -132,19 +145,30 @@ def recorded(study: optuna.Study) -> dict[str, Any]:
     return attrs if typed(attrs, _RECORDED).keys() == _RECORDED.keys() else {}
 
 
-def stored_definition(study: optuna.Study) -> StudyDefinition:
-    """The definition of a stored study, its code found again through the recorded source.
+def stored_definition(study: optuna.Study, file: str | None = None) -> StudyDefinition:
+    """The definition of a stored study, its code found again in ``file``, else through the recorded source.
 
     Raises:
         StudyChanged: the code here defines another study than the one recorded.
         StudyError: hpo did not launch it, or its source is not here.
     """
+    definition = definition_here(study, file)
+    _check_unchanged(definition, recorded(study), amend=False)
+    return definition
+
+
+def definition_here(study: optuna.Study, file: str | None = None) -> StudyDefinition:
+    """As `stored_definition`, but as the code here has it, which may be another than was recorded."""
     attrs = recorded(study)
     if not attrs:
         raise StudyError(f"hpo did not launch the study {study.study_name!r}, so there is nothing to run it by.")
-    definition = catalog.load(attrs["source"]).with_overrides(name=study.study_name, **attrs["overrides"])
-    _check_unchanged(definition, attrs["definition"], amend=False)
-    return definition
+    return _find(study.study_name, attrs, file).with_overrides(name=study.study_name, **attrs["overrides"])
+
+
+def is_amended(study: optuna.Study, definition: StudyDefinition) -> bool:
+    """Whether the storage has another definition or other code of the study now; ask under the study's lock."""
+    attrs = study.user_attrs
+    return bool(attrs["fingerprint"] != definition.fingerprint or attrs["code"] != definition.code)
 
 
 def resumed(storage: BaseStorage, definition: StudyDefinition) -> StudyDefinition:
@@ -199,6 +223,7 @@ def versions() -> dict[str, str]:
 
 def _record(study: optuna.Study, definition: StudyDefinition) -> None:
     study.set_user_attr("fingerprint", definition.fingerprint)
+    study.set_user_attr("code", dict(definition.code))
     study.set_user_attr("source", definition.source)
     study.set_user_attr("overrides", dict(definition.overrides))
     study.set_user_attr("budget", definition.trials)
@@ -206,11 +231,36 @@ def _record(study: optuna.Study, definition: StudyDefinition) -> None:
     study.set_user_attr("definition", definition.canonical())
 
 
-def _check_unchanged(definition: StudyDefinition, stored: Mapping[str, Any], *, amend: bool) -> None:
-    new = json.loads(json.dumps(definition.canonical()))
-    if definition.fingerprint == fingerprint(stored):
+def _find(name: str, attrs: Mapping[str, Any], file: str | None) -> StudyDefinition:
+    """The definition in ``file``; without one in the recorded source, or where it may lie on this machine."""
+    path, _, original = attrs["source"].rpartition(".py:")
+    if file is not None:
+        return catalog.load(f"{file}:{original}" if file.endswith(".py") else file)
+    places = [attrs["source"]]
+    if path:  # of the machine that launched it last
+        base = Path(path).name
+        places += [f"{base}.py:{original}", f"studies/{base}.py:{original}", original]
+    found = []
+    for place in places:
+        with contextlib.suppress(UnknownStudy):
+            found.append(catalog.load(place))
+            if found[-1].code == attrs["code"]:
+                return found[-1]
+    if found:
+        return found[0]
+    where = f"the file {path}.py" if path else f"a file in ./studies that defines {original!r}"
+    raise UnknownStudy(
+        f"Study {name!r} was launched from {where}, which is not here. Copy it to this machine and name it: "
+        "`hpo worker` and `hpo export` take --file FILE.py, `hpo launch` takes --study FILE.py."
+    )
+
+
+def _check_unchanged(definition: StudyDefinition, attrs: Mapping[str, Any], *, amend: bool) -> None:
+    stored, new = attrs["definition"], json.loads(json.dumps(definition.canonical()))
+    lines = changes(stored, new) + differences(attrs["code"], definition.code, definition.file)
+    if not lines:
         return
-    difference = "; ".join(changes(stored, new))
+    difference = "; ".join(lines)
     if not may_amend(stored, new):
         raise StudyChanged(
             f"Study {definition.name!r} has changed since its first launch, so that its trials cannot be compared: "
@@ -219,8 +269,17 @@ def _check_unchanged(definition: StudyDefinition, stored: Mapping[str, Any], *, 
     if not amend:
         raise StudyChanged(
             f"Study {definition.name!r} has changed since its first launch: {difference}. "
-            "Launch it under another name with --name, or accept the change with --amend."
+            "Launch it under another name with --name, or accept the change by launching it with --amend."
         )
+
+
+def _lowered(study: optuna.Study, definition: StudyDefinition, budget: int) -> StudyChanged:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return StudyChanged(
+        f"Study {study.study_name!r} has a budget of {budget} trials, and {definition.trials} is less; "
+        f"{len(running)} run now. Continue with --trials {budget}, or lower the budget for everyone who "
+        "works on the study with --amend: running trials end, and no more are begun."
+    )
 
 
 def _commit() -> str | None:

@@ -107,6 +107,10 @@ class StudyDefinition:
     precision: str = "auto"
     # Where the loader found it: a study's name or a file's path; a worker finds it there again.
     source: str = ""
+    # The file on this machine that it was read from.
+    file: str = ""
+    # Hashes of the code that builds and trains its models, by its parts, as the loader found it.
+    code: Mapping[str, str] = field(default_factory=dict)
     # What a launch set otherwise than the file, by the names of `with_overrides`.
     overrides: Mapping[str, Any] = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import leftovers, sampling, stored_study
+from hpo import leftovers, sampling, siblings, stored_study
 from hpo.claims import TOKEN, Claim, Claims, Lease, Wait, fail_hung, give_back, worker_name
 from hpo.devices import Slot, import_backend
 from hpo.errors import Interrupted, Outage, TrialInterrupted
@@ -40,10 +40,13 @@ _POLL_SECONDS = 0.5  # while others run the rest of the budget
 _logger = logging.getLogger("hpo")
 
 
-def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot, *, is_watched: bool = False) -> int:
+def work(
+    storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot, *, file: str | None = None, is_watched: bool = False
+) -> int:
     """Run trials of the stored study ``name`` until its budget has ended.
 
     Args:
+        file: where its code is on this machine; None looks for it.
         is_watched: whether a launcher ends this process should a trial hang.
 
     Returns:
@@ -51,10 +54,12 @@ def work(storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot, *, is_wat
 
     Raises:
         StudyError: the study is not there, this code defines another one, or its sampler fails.
+        StudyAmended: another launch amended it between two trials.
         Interrupted: SIGINT or SIGTERM; the trial that ran is given back.
     """
     study = stored_study.load(storage, name)
-    definition = stored_study.stored_definition(study)
+    definition = stored_study.stored_definition(study, file)
+    siblings.offer_to_children()
     sampling.check(definition.sampler, definition.search_space)
     if definition.objective is None:
         import_backend()

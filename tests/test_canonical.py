@@ -128,7 +128,7 @@ def test_no_field_is_forgotten_above() -> None:
     """A field that is new here has to be named in the canonical form, or among those that may differ."""
     covered = {field for case in CHANGES for field in case.values[0]}  # type: ignore[union-attr, attr-defined]
     fields = {field.name for field in dataclasses.fields(StudyDefinition)}
-    assert fields == covered | {"objective", "description", "remarks", "source", "overrides"}
+    assert fields == covered | {"objective", "description", "remarks", "source", "file", "code", "overrides"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpo import catalog
-from hpo.errors import SpaceError, StudyError
+from hpo.errors import SpaceError, StudyError, UnknownStudy
 
 IMPORTS = """
 from optuna.distributions import FloatDistribution
@@ -43,21 +43,21 @@ def test_shipped_studies_are_found_by_name() -> None:
     """Anywhere, and a worker on another machine finds them again by that name."""
     study = catalog.load("digits-cnn")
     assert (study.name, study.source) == ("digits-cnn", "digits-cnn")
-    assert {"digits-cnn", "fmnist-cnn"} <= {study.name for study in catalog.available()}
+    assert {"digits-cnn", "fmnist-cnn"} <= {study.name for study in catalog.available()[0]}
 
 
 def test_own_studies_come_before_shipped_ones(write_study: WriteStudy) -> None:
     """A copy in ``./studies``, changed under the same name, is the one that counts."""
     write_study(IMPORTS + _study("fmnist-cnn", description="mine"), "fmnist_cnn.py")
     assert catalog.load("fmnist-cnn").description == "mine"
-    assert [study.description for study in catalog.available() if study.name == "fmnist-cnn"] == ["mine"]
+    assert [study.description for study in catalog.available()[0] if study.name == "fmnist-cnn"] == ["mine"]
 
 
 def test_a_study_need_not_be_named_like_its_file(write_study: WriteStudy) -> None:
     """One file may define several."""
     write_study(IMPORTS + _study("one") + _study("two", "other"), "many.py")
     assert catalog.load("two").name == "two"
-    assert [study.name for study in catalog.available()][:2] == ["one", "two"]
+    assert [study.name for study in catalog.available()[0]][:2] == ["one", "two"]
 
 
 def test_a_study_named_like_its_file_is_found_beside_a_broken_one(write_study: WriteStudy) -> None:
@@ -70,7 +70,24 @@ def test_a_study_named_like_its_file_is_found_beside_a_broken_one(write_study: W
 def test_files_with_an_underscore_are_no_studies(write_study: WriteStudy) -> None:
     """They hold what several study files share."""
     write_study("raise RuntimeError", "_shared.py")
-    assert "digits-cnn" in {study.name for study in catalog.available()}
+    assert "digits-cnn" in {study.name for study in catalog.available()[0]}
+
+
+def test_broken_files_and_helpers_are_told_of_and_do_not_stop_the_others(write_study: WriteStudy) -> None:
+    """Neither when the studies are listed nor when one is looked for that is not named like its file."""
+    write_study("this is not Python", "broken.py")
+    write_study("UNITS = 3", "helpers.py")
+    write_study(IMPORTS + _study("mine"), "other.py")
+    studies, broken = catalog.available()
+    assert {"mine", "digits-cnn"} <= {study.name for study in studies}
+    assert [line.partition(":")[0].split()[0] for line in broken] == ["studies/broken.py", "studies/helpers.py"]
+    assert "NameError" in broken[0]
+    assert "defines no study" in broken[1]
+    assert catalog.load("mine").name == "mine"
+    with pytest.raises(
+        UnknownStudy, match=r"No study is called 'nine'\. .*Not read: studies/broken\.py does not import"
+    ):
+        catalog.load("nine")
 
 
 def test_a_study_is_found_by_path_and_again_by_its_source(
@@ -206,8 +223,8 @@ def test_two_files_with_one_name_are_refused(write_study: WriteStudy) -> None:
     """It would else depend on the files' names which of the two is launched."""
     write_study(IMPORTS + _study("mine"), "a.py")
     write_study(IMPORTS + _study("mine"), "b.py")
-    with pytest.raises(StudyError, match=r"studies defines two studies called 'mine'\. Give each its own name"):
-        catalog.available()
+    [line] = catalog.available()[1]
+    assert line == "studies defines two studies called 'mine'. Give each its own name."
     with pytest.raises(StudyError, match="defines two studies called 'mine'"):
         catalog.load("mine")
 

@@ -332,23 +332,25 @@ def test_a_changed_space_is_refused_with_the_difference_and_two_ways_out(
 
 
 @pytest.mark.parametrize(
-    ("url", "parts"),
+    ("url", "code", "parts"),
     [
-        pytest.param("runs/hpo.db", ["must be a URL", "sqlite:///", "--storage"], id="a-path"),
-        pytest.param(f"postgresql://u:{CANARY}@127.0.0.1:1/d", ["u:***@127.0.0.1:1/d", "refused"], id="nobody-answers"),
-        pytest.param("sqlite:///studies/instant.py", ["instant.py", "not a database"], id="another-file"),
+        pytest.param("runs/hpo.db", 2, ["must be a URL", "sqlite:///", "--storage"], id="a-path"),
         pytest.param(
-            f"postgresql://u@127.0.0.1:1/d?password={CANARY}", ["127.0.0.1:1/d", "refused"], id="password-as-option"
+            f"postgresql://u:{CANARY}@127.0.0.1:1/d", 75, ["u:***@127.0.0.1:1/d", "refused"], id="nobody-answers"
         ),
-        pytest.param(f"postgresql://u:a@{CANARY}@127.0.0.1:1/d", ["%40"], id="at-sign-in-the-password"),
+        pytest.param("sqlite:///studies/instant.py", 2, ["instant.py", "not a database"], id="another-file"),
+        pytest.param(
+            f"postgresql://u@127.0.0.1:1/d?password={CANARY}", 75, ["127.0.0.1:1/d", "refused"], id="password-as-option"
+        ),
+        pytest.param(f"postgresql://u:a@{CANARY}@127.0.0.1:1/d", 2, ["%40"], id="at-sign-in-the-password"),
     ],
 )
 def test_a_storage_that_cannot_be_opened_is_refused(
-    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path, url: str, parts: list[str]
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path, url: str, code: int, parts: list[str]
 ) -> None:
     """Its password is never shown, and a file that is something else stays what it is."""
     study = write_study()
-    answer = hpo("launch", "--study", "instant", "--storage", url, code=2)
+    answer = hpo("launch", "--study", "instant", "--storage", url, code=code)
     assert CANARY not in answer.stdout + answer.stderr
     line = _line(answer)
     assert [part for part in parts if part not in line] == []
@@ -702,6 +704,47 @@ def test_a_password_on_the_command_line_is_seen_by_nobody(
     written = [path for path in run_dir.home.rglob("*") if path.is_file()]
     assert run_dir.definition("slow") in written
     assert [path for path in written if CANARY.encode() in path.read_bytes()] == []
+
+
+def test_commands_after_a_launch_say_what_they_need(
+    hpo: Hpo, write_study: Callable[..., Path], url_with_password: str
+) -> None:
+    """They would else ask another storage, which has no such study."""
+    write_study(INSTANT.replace("instant", "slow").replace("trials=5", "trials=1"), "slow.py")
+    answer = hpo("launch", "--study", "slow", "--workers", "1", "--storage", url_with_password)
+    assert "Next, with HPO_STORAGE set to the same storage:\n  hpo trials --study slow\n" in answer.stdout
+
+
+def test_commands_after_a_launch_can_be_pasted(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path, run_dir: RunDir
+) -> None:
+    """Into a shell, whatever the storage is called, and in another folder."""
+    write_study(INSTANT.replace("trials=5", "trials=1"))
+    answer = hpo("launch", "--study", "instant", "--workers", "1", "--storage", "sqlite:///it's my/h p o.db")
+    [line] = [line for line in answer.stdout.splitlines() if "hpo trials" in line]
+    shell = ["sh", "-c", f'hpo() {{ "{sys.executable}" -m hpo "$@"; }}\n{line}']
+    (tmp_path / "elsewhere").mkdir()
+    pasted = subprocess.run(shell, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True)
+    assert "COMPLETE" in pasted.stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_in_any_encoding_is_no_traceback(
+    encoding: str, write_study: Callable[..., Path], run_dir: RunDir, tmp_path: Path
+) -> None:
+    """A sign that it lacks is written as its number."""
+    write_study(INSTANT.replace("budget=", 'description="Größe → 網路", budget='))
+
+    def output(*arguments: str) -> str:
+        command = [sys.executable, "-m", "hpo", *arguments]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+        return (answer.stdout + answer.stderr).decode(encoding)
+
+    assert "Traceback" not in output("--help")
+    listed = "Größe → 網路".encode(encoding, "backslashreplace").decode(encoding)
+    assert listed in output("studies")
+    assert output("launch", "--study", "網").startswith("hpo: No study is called")
 
 
 def _browsed(folder: Path, url: str) -> str:

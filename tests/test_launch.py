@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def _trials(tmp_path: Path, name: str) -> list[optuna.trial.FrozenTrial]:
         return []  # not made yet
     try:
         return stored_study.load(storage, name).trials
-    except (StudyError, StorageInternalError, SQLAlchemyError):  # its tables are being made
+    except (StudyError, StorageInternalError, SQLAlchemyError, KeyError):  # its tables are being made
         return []
     finally:
         backend_of(storage).engine.dispose()
@@ -217,6 +218,60 @@ def test_two_launches_at_once_share_one_budget(hpo: Hpo, write_study: Callable[.
     errors = [launcher.communicate(timeout=120)[1] for launcher in launches]
     assert [launcher.returncode for launcher in launches] == [0, 0], errors
     assert len(_trials(tmp_path, "slow")) == 6
+
+
+def test_a_launch_counts_its_own_trials(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    """Not those of another that shares the budget."""
+    write_study(SLOW, "slow.py")
+    launches = [_start(tmp_path, "--study", "slow", "--workers", "1") for _ in range(2)]
+    outputs = [launcher.communicate(timeout=120)[0] for launcher in launches]
+    counts = [re.search(r"^(\d+) trials in this launch; 6 of 6 done\.", output, re.MULTILINE) for output in outputs]
+    assert sum(int(count[1]) if count else 0 for count in counts) == 6
+
+
+def test_a_launch_ends_after_its_trials_when_others_amend_the_study(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """It says why; no trial is lost, and none begins with the code that the study had before."""
+    text = SLOW.replace("trials=6", "trials=30")
+    path = write_study(text, "slow.py")
+    launcher = _start(tmp_path, "--study", "slow", "--workers", "2")
+    # Both have loaded the file.
+    _wait_for(lambda: len({trial.user_attrs["claim"]["worker"] for trial in _trials(tmp_path, "slow")}) == 2)
+    path.write_text(text.replace('return params["x"]', 'return -params["x"]'))
+    assert "score in studies/slow.py differs" in hpo("launch", "--study", "slow", "--workers", "1", code=2).stderr
+    second = _start(tmp_path, "--study", "slow", "--workers", "2", "--amend")
+    _, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 1
+    assert "Study 'slow' was amended by another launch: the workers of this one ended after their trials" in errors
+    assert second.communicate(timeout=120)[1] == ""
+    assert second.returncode == 0
+    trials = _trials(tmp_path, "slow")
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    old = [trial.number for trial in trials if trial.value == trial.params["x"]]
+    new = [trial.number for trial in trials if trial.value == -trial.params["x"]]
+    assert len(old) + len(new) == 30
+    assert max(old) < max(new)
+
+
+def test_a_budget_that_others_lower_ends_the_launch_and_is_said(
+    hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """To those who ask for it, before, and to those who work on the study; what runs comes to its end."""
+    write_study(SLOW.replace("trials=6", "trials=200"), "slow.py")
+    launcher = _start(tmp_path, "--study", "slow", "--workers", "2")
+    _wait_for(lambda: sum(trial.state.is_finished() for trial in _trials(tmp_path, "slow")) >= 2)
+    refused = hpo("launch", "--study", "slow", "--trials", "1", code=2).stderr
+    assert "has a budget of 200 trials, and 1 is less" in refused
+    lowered = hpo("launch", "--study", "slow", "--trials", "1", "--amend").stdout
+    assert re.search(r"Nothing to run: all 1 trials of slow are done, its budget: there are \d+\. More with", lowered)
+    output, errors = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    assert "Others have lowered the budget of slow from 200 to 1 trials." in output
+    trials = _trials(tmp_path, "slow")
+    assert 2 <= len(trials) < 200
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert f"slow: {len(trials)} (budget 1) trials" in hpo("status", "--study", "slow").stdout
 
 
 @pytest.mark.parametrize("table", ["studies", "study_user_attributes"])

@@ -14,11 +14,22 @@ import sqlalchemy.orm
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
+from postgres import Postgres
 from sqlalchemy.engine import make_url
 
-from hpo.errors import StorageError
+from hpo.errors import Outage, StorageError
 from hpo.run_dir import RunDir
-from hpo.storage import LEASE, backend_of, finish_trial, open_storage, pulses, resolve_url, shown, study_lock
+from hpo.storage import (
+    LEASE,
+    backend_of,
+    finish_trial,
+    first_line,
+    open_storage,
+    pulses,
+    resolve_url,
+    shown,
+    study_lock,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +58,49 @@ def test_default_is_the_file_under_home_and_the_environment_comes_before(
     assert resolve_url("sqlite:///other.db", run_dir).database == str(Path("other.db").absolute())
 
 
-def test_unreachable_database_is_named_without_its_password(run_dir: RunDir) -> None:
-    """Nobody learns a password from an error."""
+@pytest.mark.parametrize("write", [True, False], ids=["to-write", "to-read"])
+def test_an_unreachable_database_is_an_outage_and_named_without_its_password(write: bool, run_dir: RunDir) -> None:
+    """The same command may succeed later; nobody learns a password from an error."""
     url = resolve_url("postgresql://me:canary-7g@127.0.0.1:1/x", run_dir)
-    with pytest.raises(StorageError, match="cannot be opened") as refused:
-        open_storage(url, write=True)
+    with pytest.raises(Outage, match=r"does not answer: .*Connection refused.*may succeed later") as refused:
+        open_storage(url, write=write)
     assert "canary-7g" not in str(refused.value)
     assert "me:***@127.0.0.1:1/x" in str(refused.value)
+
+
+def test_a_server_that_is_stopped_is_an_outage(postgres_server: Postgres, run_dir: RunDir) -> None:
+    """Also one that is reached through a file, which is gone then."""
+    url = resolve_url(postgres_server.url, run_dir)
+    postgres_server.stop()
+    try:
+        with pytest.raises(Outage, match="does not answer"):
+            open_storage(url, write=False)
+    finally:
+        postgres_server.start()
+
+
+def test_a_database_that_does_not_exist_is_no_outage(postgres: str, run_dir: RunDir) -> None:
+    """Waiting does not make it; and its name is shown, though the password is the same word."""
+    url = resolve_url(postgres, run_dir).set(database="nowhere", password="nowhere")
+    with pytest.raises(StorageError, match=r'cannot be opened: .*database "nowhere" does not exist'):
+        open_storage(url, write=False)
+
+
+@pytest.mark.parametrize(
+    ("password", "message", "shown"),
+    [
+        pytest.param("a", "a file at a@b", "a file at a@b", id="one-letter"),
+        pytest.param("hpo", 'role "hpo" of hpo', 'role "hpo" of hpo', id="a-name"),
+        pytest.param("hpo", "no postgresql://me:hpo@db/hpo", "no postgresql://me:***@db/hpo", id="in-a-url"),
+        pytest.param("s.3", "bad password=s.3 host=db", "bad password=*** host=db", id="in-a-connection-string"),
+        pytest.param("s.3", "bad value 's.3' for it, not s.3", "bad value '***' for it, not s.3", id="quoted"),
+    ],
+)
+def test_a_password_is_masked_where_it_is_quoted(password: str, message: str, shown: str) -> None:
+    """And nowhere else, however short it is, or if it is also a name."""
+    url = make_url("postgresql://hpo@db/hpo").set(password=password)
+    assert first_line(RuntimeError(message), url) == shown
+    assert first_line(RuntimeError(message), make_url("postgresql://hpo@db/hpo")) == message.rstrip(".")
 
 
 def test_reading_makes_nothing(run_dir: RunDir) -> None:

@@ -119,7 +119,7 @@ def test_what_a_later_launch_sets_comes_before_what_an_earlier_one_set(storage: 
     stored_study.create_or_resume(storage, _definition().with_overrides(trials=200, max_epochs=2), run_dir)
     second = stored_study.resumed(storage, _definition().with_overrides(trials=7))
     assert second.budget == Budget(trials=7, max_epochs=2)
-    stored_study.create_or_resume(storage, second, run_dir)
+    stored_study.create_or_resume(storage, second, run_dir, amend=True)
     assert stored_study.resumed(storage, _definition()).budget == Budget(trials=7, max_epochs=2)
 
 
@@ -210,6 +210,63 @@ def test_a_change_that_makes_trials_incomparable_is_always_refused(
     assert json.loads(run_dir.definition("s").read_text()) == before[0]
 
 
+def test_other_code_is_refused_until_it_is_accepted(storage: BaseStorage, run_dir: RunDir) -> None:
+    """It says which part of which file; whoever has the code that was recorded before is told then."""
+    ours, theirs = (_definition(file="s.py", code={"score": code, "helpers.py": "1"}) for code in ("1111", "2222"))
+    study, _ = stored_study.create_or_resume(storage, ours, run_dir)
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    message = r"'s' has changed since its first launch: score in s\.py differs\. .*--name, or accept .*with --amend\.$"
+    with pytest.raises(StudyChanged, match=message):
+        stored_study.create_or_resume(storage, theirs, run_dir)
+    study, _ = stored_study.create_or_resume(storage, theirs, run_dir, amend=True)
+    assert study.user_attrs["code"] == theirs.code
+    with pytest.raises(StudyChanged, match=message):
+        stored_study.create_or_resume(storage, ours, run_dir)
+
+
+def test_code_that_gave_no_result_may_be_mended(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Nothing has to be comparable yet: the same command runs again what failed."""
+    study, _ = stored_study.create_or_resume(storage, _definition(code={"score": "1111"}), run_dir)
+    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
+    study, _ = stored_study.create_or_resume(storage, _definition(code={"score": "2222"}), run_dir)
+    assert study.user_attrs["code"] == {"score": "2222"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "amended"),
+    [
+        pytest.param({}, False, id="nothing"),
+        pytest.param({"budget": Budget(trials=99)}, False, id="more-trials"),
+        pytest.param({"pruner": MedianPruner()}, True, id="definition"),
+        pytest.param({"code": {"score": "2222"}}, True, id="code"),
+    ],
+)
+def test_an_amended_study_is_noticed(
+    fields: dict[str, Any], storage: BaseStorage, run_dir: RunDir, *, amended: bool
+) -> None:
+    """By those who work on it with the definition or the code that it had before; a raised budget is neither."""
+    before = _definition(code={"score": "1111"})
+    study, _ = stored_study.create_or_resume(storage, before, run_dir)
+    stored_study.create_or_resume(storage, _definition(**{"code": before.code, **fields}), run_dir, amend=True)
+    assert stored_study.is_amended(study, before) is amended
+
+
+def test_a_budget_is_lowered_only_when_asked_for(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Others may work on it; nothing is written."""
+    study, _ = stored_study.create_or_resume(storage, _definition(budget=Budget(trials=9)), run_dir)
+    lower = _definition(budget=Budget(trials=4))
+    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING))
+    message = (
+        r"'s' has a budget of 9 trials, and 4 is less; 1 run now\. Continue with --trials 9, or lower .* with --amend: "
+        "running trials end, and no more are begun"
+    )
+    with pytest.raises(StudyChanged, match=message):
+        stored_study.create_or_resume(storage, lower, run_dir)
+    assert study.user_attrs["budget"] == 9
+    stored_study.create_or_resume(storage, lower, run_dir, amend=True)
+    assert study.user_attrs["budget"] == 4
+
+
 def test_another_name_makes_a_study_of_its_own(storage: BaseStorage, run_dir: RunDir) -> None:
     """Which is what the refusal advises."""
     stored_study.create_or_resume(storage, _definition(), run_dir)
@@ -284,7 +341,7 @@ def test_an_unknown_study_gives_the_nearest(name: str, hint: str, storage: BaseS
 
 def test_an_empty_storage_holds_none(storage: BaseStorage) -> None:
     """The error says how to start a study."""
-    with pytest.raises(StudyError, match=r"It holds: none\. `hpo launch --study s` starts one"):
+    with pytest.raises(StudyError, match=r"It holds: none\. `hpo launch --study s --storage \S+` starts one"):
         stored_study.load(storage, "s")
 
 
@@ -330,7 +387,7 @@ def test_a_worker_with_other_code_refuses_to_join(launched: optuna.Study, write_
 def test_a_worker_without_the_code_says_so(launched: optuna.Study, write_study: Callable[..., Path]) -> None:
     """Rather than to run something else under that name."""
     write_study().unlink()
-    with pytest.raises(StudyError, match="No study is called 'instant'"):
+    with pytest.raises(StudyError, match=r"launched from a file in \./studies that defines 'instant', which is not"):
         stored_study.stored_definition(launched)
 
 

@@ -12,7 +12,7 @@ from hpo.datasets import Dataset, Split
 from hpo.datasets.merge import merge_classes
 from hpo.objective import build
 
-STUDIES = {study.name: study for study in catalog.available()}
+STUDIES = {study.name: study for study in catalog.available()[0]}
 EXPERIMENTS = {
     "fmnist-autoencoder": 4,
     "mnist-convnets": 6,

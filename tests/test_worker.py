@@ -10,6 +10,7 @@ from pathlib import Path
 
 import optuna
 import psutil
+import pytest
 from command import INSTANT, Hpo
 
 from hpo import catalog, stored_study
@@ -109,6 +110,70 @@ def test_a_worker_needs_a_launch_first(hpo: Hpo, write_study: Callable[..., Path
     study = _record(write_study(INSTANT), run_dir)
     answer = hpo("worker", "--study", "instand", code=2)
     assert "holds no study called 'instand'. Did you mean instant?" in answer.stderr
+    backend_of(study._storage).engine.dispose()
+
+
+# Two machines: each with a folder and an HPO_HOME of its own, one storage.
+
+
+@pytest.fixture
+def machine(tmp_path: Path, storage_url: str) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a command line on a machine: ``machine("b", "worker", "--study", "x")``."""
+
+    def run(name: str, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        answer = subprocess.run(
+            [sys.executable, "-m", "hpo", *arguments],
+            cwd=folder,
+            env={**os.environ, "HPO_HOME": str(folder / "runs"), "HPO_STORAGE": storage_url},
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert answer.returncode == code, answer.stdout + answer.stderr
+        return answer
+
+    return run
+
+
+def test_a_second_machine_joins_with_the_file(
+    machine: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    """Without it, it names the file and the remedy; another version of the file is refused, by the function's name.
+
+    Wherever the file lies: the path of the machine that launched the study leads nobody astray.
+    """
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "mine.py").write_text(INSTANT.replace("trials=5", "trials=2"))
+    machine("a", "launch", "--study", "mine.py", "--workers", "1")
+    machine("a", "launch", "--study", "mine.py", "--workers", "1", "--trials", "2")
+    (tmp_path / "a" / "mine.py").rename(tmp_path / "kept.py")
+    refused = machine("b", "worker", "--study", "instant", code=2).stderr
+    assert f"was launched from the file {tmp_path}/a/mine.py, which is not here" in refused
+    assert "--file FILE.py" in refused
+    text = (tmp_path / "kept.py").read_text()
+    (tmp_path / "b" / "own.py").write_text(text.replace('return params["x"]', 'return 2 * params["x"]'))
+    refused = machine("b", "worker", "--study", "instant", "--file", "own.py", code=2).stderr
+    assert "score in own.py differs" in refused
+    assert "--amend" in refused
+    (tmp_path / "b" / "own.py").write_text(text + "# the same\n")
+    (tmp_path / "a" / "mine.py").write_text(text)
+    machine("a", "launch", "--study", "mine.py", "--workers", "1", "--trials", "3")
+    (tmp_path / "a" / "mine.py").unlink()
+    answer = machine("b", "worker", "--study", "instant", "--file", "own.py")
+    assert "this worker ran 0 trials" in answer.stdout
+    # By its name in the working folder, too.
+    (tmp_path / "b" / "own.py").rename(tmp_path / "b" / "mine.py")
+    assert "this worker ran 0 trials" in machine("b", "worker", "--study", "instant").stdout
+
+
+def test_a_worker_may_be_several(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
+    """As a launch starts them, with its exit codes."""
+    study = _record(write_study(INSTANT), run_dir)
+    answer = hpo("worker", "--study", "instant", "--workers", "2")
+    assert "5 trials in this launch; 5 of 5 done." in answer.stdout
+    assert len({trial.user_attrs["claim"]["worker"] for trial in study.trials}) <= 2
+    assert hpo("worker", "--study", "instant", "--workers", "0", code=2).stderr.startswith("hpo: --workers must be")
     backend_of(study._storage).engine.dispose()
 
 

@@ -1,5 +1,6 @@
 """Commands that show what there is: studies, trials, reports, the dashboard, data."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,8 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
     from hpo import catalog, results
 
     stored = {status.name: status for status in results.overview(opened)} if (opened := reader(storage)) else {}
-    known = {study.name: study for study in catalog.available()}
+    available, broken = catalog.available()
+    known = {study.name: study for study in available}
     rows = [
         {
             "name": name,
@@ -30,6 +32,8 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
         print_json(rows)
     else:
         print_table(rows)
+    for line in broken:
+        print(f"Not listed: {one_line(line)}", file=sys.stderr if as_json else sys.stdout)
 
 
 def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
@@ -120,7 +124,7 @@ def report(
     try:
         text = document(stored, output.read_text(encoding="utf-8", errors="replace") if output.exists() else "")
         with replacing(output) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(
             f"--output must be a file that can be written, but {output} is not: {error.strerror}."

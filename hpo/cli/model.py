@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import AsJson, Storage, Study, open_study
+from hpo.cli.options import AsJson, File, Storage, Study, open_study
 from hpo.listing import print_json
 
 
@@ -16,6 +16,7 @@ def export(
     storage: Storage = None,
     trial: Annotated[int | None, typer.Option(min=0, help="Another trial than the best.")] = None,
     no_retrain: Annotated[bool, typer.Option("--no-retrain", help="Take the trial's own best weights.")] = False,
+    file: File = None,
     as_json: AsJson = False,
 ) -> None:
     """Retrain the best trial on all training images, measure it once on the test images, and save a proven model."""
@@ -30,7 +31,9 @@ def export(
     stored, say = open_study(study, storage), (lambda message: None) if as_json else print
     with silenced():
         import_backend()
-        exported = run(stored, RunDir.from_environment(), output, number=trial, retrain=not no_retrain, announce=say)
+        exported = run(
+            stored, RunDir.from_environment(), output, number=trial, retrain=not no_retrain, file=file, announce=say
+        )
     card = exported.card
     open_study(study, storage, write=True).set_user_attr(
         "exported", {name: card[name] for name in ("trial", "metrics")}

@@ -13,6 +13,9 @@ Storage = Annotated[
     str | None,
     typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/NAME; else HPO_STORAGE, else the file in HPO_HOME."),
 ]
+File = Annotated[
+    str | None, typer.Option(help="Where the study's code is on this machine: FILE.py, FILE.py:NAME or a name.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

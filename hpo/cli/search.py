@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.options import Storage, Study
+from hpo.cli.options import File, Storage, Study
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
+    from hpo.launch import Launched
     from hpo.study import StudyDefinition
 
 
@@ -29,10 +30,13 @@ def launch(
     trial_timeout: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which a trial has hung and its process is killed.")
     ] = None,
-    amend: Annotated[bool, typer.Option("--amend", help="Accept a changed definition where that is safe.")] = False,
+    amend: Annotated[
+        bool, typer.Option("--amend", help="Accept a changed definition where that is safe, other code, fewer trials.")
+    ] = False,
 ) -> None:
     """Search: run a study's trials in worker processes until its budget has ended. Again continues it."""
     from hpo import devices
+    from hpo.command import command, unsaid
     from hpo.launch import launch as run
     from hpo.progress import duration, progress, stopping_line
     from hpo.run_dir import RunDir
@@ -55,9 +59,10 @@ def launch(
     if done.ran == 0 and status.finished >= status.budget:
         # An experiment has no more trials than it lists.
         more = "" if definition.settings and status.budget >= len(definition.plan()) else " More with --trials."
-        print(f"Nothing to run: all {status.budget} trials of {status.name} are done.{more}")
+        over = "" if status.finished <= status.budget else f", its budget: there are {status.finished}"
+        print(f"Nothing to run: all {status.budget} trials of {status.name} are done{over}.{more}")
     else:
-        print(f"{done.ran} trials in this launch; {status.finished} of {status.budget} done.")
+        _print_what_ran(done)
         if status.finished < status.budget:
             print("Every configuration that the sampler can draw has run.")
     if status.best is not None:
@@ -67,19 +72,22 @@ def launch(
         print(f"Search time: {duration(status.seconds)}")
     if definition.objective is None:
         print(stopping_line(definition))
-    elsewhere = f" --storage {storage}" if storage else ""
-    print("Next:")
+    print(f"Next{unsaid(url)}:")
     if definition.settings:
-        print(f"  hpo report --study {status.name}{elsewhere}")
+        print("  " + command(url, "report", "--study", status.name))
     if definition.objective is None and status.best is not None:
-        print(f"  hpo export --study {status.name} --output best.h5{elsewhere}")
-    print(f"  hpo trials --study {status.name}{elsewhere}")
-    print(f"  hpo dashboard{elsewhere}")
+        print("  " + command(url, "export", "--study", status.name, "--output", "best.h5"))
+    print("  " + command(url, "trials", "--study", status.name))
+    print("  " + command(url, "dashboard"))
 
 
 def worker(
     study: Study,
     storage: Storage = None,
+    file: File = None,
+    workers: Annotated[str | None, typer.Option(help="Run several worker processes: how many, or auto.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="all, none, or indices such as 0,1.")] = None,
+    workers_per_gpu: Annotated[int | None, typer.Option(min=1, help="Worker processes on each GPU.")] = None,
     with_launcher: Annotated[bool, typer.Option("--with-launcher", hidden=True)] = False,
 ) -> None:
     """Join a launched study from any shell or machine, and run its trials until its budget has ended."""
@@ -91,6 +99,9 @@ def worker(
     from hpo.storage import open_storage, resolve_url
     from hpo.worker import stop_with_launcher, work
 
+    if not with_launcher and (workers or gpus or workers_per_gpu):
+        _join(study, storage, file, workers or "auto", gpus or "all", workers_per_gpu or 1)
+        return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if with_launcher:
         stop_with_launcher()
@@ -99,24 +110,46 @@ def worker(
     # Before anything imports a backend, which reads them then.
     os.environ.update(slot.environment())
     opened = open_storage(resolve_url(storage, run_dir), write=True, wait=with_launcher)
-    ran = work(opened, study, run_dir, slot, is_watched=with_launcher)
+    ran = work(opened, study, run_dir, slot, file=file, is_watched=with_launcher)
     print(f"The budget of {study} has ended; this worker ran {ran} trials.")
+
+
+def _join(study: str, storage: str | None, file: str | None, workers: str, gpus: str, workers_per_gpu: int) -> None:
+    """Join with several workers, watched as a launch watches its own."""
+    from hpo import devices
+    from hpo.launch import join
+    from hpo.progress import progress
+    from hpo.run_dir import RunDir
+    from hpo.storage import resolve_url
+
+    run_dir = RunDir.from_environment()
+    slots = devices.slots(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
+    with progress("value") as show:
+        done = join(study, resolve_url(storage, run_dir), run_dir, slots, show=show, file=file)
+    _print_what_ran(done)
+
+
+def _print_what_ran(done: "Launched") -> None:
+    status = done.status
+    print(f"{done.ran} trials in this launch; {status.done} done.")
+    if status.budget < done.budget:
+        print(f"Others have lowered the budget of {status.name} from {done.budget} to {status.budget} trials.")
 
 
 def _definition(study: str, url: "URL") -> "StudyDefinition":
     """The definition that ``study`` names: one in a file, else one that the storage has under that name."""
     from hpo import catalog, stored_study
-    from hpo.errors import StorageError, StudyError
+    from hpo.errors import StorageError, StudyError, UnknownStudy
     from hpo.storage import open_storage
 
     try:
         return catalog.load(study)
-    except StudyError as unknown:
+    except UnknownStudy as unknown:
         try:
             stored = stored_study.load(open_storage(url, write=False), study)
         except (StudyError, StorageError):
             raise unknown from None
-        return stored_study.stored_definition(stored)
+        return stored_study.definition_here(stored)
 
 
 def _count(workers: str) -> int | None:

@@ -1,0 +1,20 @@
+"""Commands that messages name for a user to paste: quoted for the shell, and for the same storage as before."""
+
+import shlex
+
+from sqlalchemy.engine import URL
+
+from hpo.run_dir import RunDir
+from hpo.storage import has_secret, resolve_url
+
+
+def command(url: URL, *arguments: str) -> str:
+    """``hpo`` with these arguments, for the storage at ``url``; without its password, of which `unsaid` tells."""
+    if not has_secret(url) and url != resolve_url(None, RunDir.from_environment()):
+        arguments = (*arguments, "--storage", url.set(drivername=url.get_backend_name()).render_as_string())
+    return shlex.join(["hpo", *arguments])
+
+
+def unsaid(url: URL) -> str:
+    """What a sentence with such a command must add, because a command line shows its password to everyone."""
+    return ", with HPO_STORAGE set to the same storage" if has_secret(url) else ""
