@@ -15,6 +15,7 @@ from typing import Any
 from hpo import siblings
 from hpo.errors import StudyError, UnknownStudy
 from hpo.noise import without_log_lines
+from hpo.run_dir import expanded
 from hpo.source_code import code_of
 from hpo.study import StudyDefinition
 
@@ -28,9 +29,9 @@ def load(source: str) -> StudyDefinition:
     """
     path, _, name = source.partition(".py:")
     if name:
-        return _only(read_file(Path(path + ".py")), source, name)
+        return _only(read_file(expanded(path + ".py")), source, name)
     if source.endswith(".py"):
-        return _only(read_file(Path(source)), source, None)
+        return _only(read_file(expanded(source)), source, None)
     return _find(source)
 
 
@@ -58,8 +59,8 @@ def read_file(path: Path) -> list[StudyDefinition]:
     """The studies that one Python file defines, in order; runs the file."""
     if not _is_file(path):
         raise UnknownStudy(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
-    _check_writers(path)
-    siblings.offer(path.resolve().parent, _check_writers)
+    check_writers(path)
+    siblings.offer(path.resolve().parent, check_writers)
     module_name = f"hpo_study_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path, loader=siblings.Uncached(module_name, str(path)))
     assert spec is not None
@@ -96,7 +97,7 @@ def _is_stock(function: Callable[..., Any] | None) -> bool:
     return str(getattr(getattr(function, "func", function), "__module__", "")).startswith("hpo.models.")
 
 
-def _check_writers(path: Path) -> None:
+def check_writers(path: Path) -> None:
     """Check that only its owner, one that is trusted, can have written the file, or another in its place."""
     if path.stat().st_mode & stat.S_IWOTH:
         raise StudyError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hpo import model_file
 from hpo.errors import UsageError
+from hpo.outputs import as_probabilities, outputs_of
 from hpo.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -81,25 +82,40 @@ def image_shape(model: "keras.Model") -> tuple[int | None, int | None, int | Non
     Raises:
         UsageError: it does not take one batch of images (n, height, width, channels).
     """
+    return _input_shape(model)[1:]
+
+
+def _input_shape(model: "keras.Model") -> tuple[int | None, int | None, int | None, int | None]:
+    """It, after the number of images that the model takes at a time; None for any."""
     shape = getattr(model, "input_shape", None)
+    if shape is None:  # a subclassed model remembers what it was built with
+        shape = (model.get_build_config() or {}).get("input_shape")
+        shape = None if shape is None else (None, *shape[1:])
     if not isinstance(shape, tuple) or len(shape) != 4 or not all(isinstance(n, int | None) for n in shape):
         raise UsageError(
             f"A model must take images (n, height, width, channels), but {model.name!r} takes {shape}. "
             "Give it one keras.Input of shape (height, width, channels)."
         )
-    return shape[1:]
+    return shape
 
 
-def probabilities(model: "keras.Model", images: NDArray[np.uint8], classes: Sequence[str]) -> NDArray[np.float64]:
-    """The probability of each class for each image, (n, k), from raw pixels.
+def in_batches(model: "keras.Model", images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """``images`` as the model takes them, and how many at a time.
 
-    Args:
-        model: takes pixels 0..255 (any rescaling is a layer of the model), ends in a softmax.
-        images: (n, height, width, channels) uint8.
-        classes: the k class names, in label order.
+    A model of a fixed batch size takes no smaller last batch: to fill it, the last image is repeated at the end.
+    """
+    size = _input_shape(model)[0]
+    if size is None or not len(images):
+        return images, _BATCH_SIZE
+    missing = -len(images) % size
+    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images, size
+
+
+def check_fit(model: "keras.Model", images: NDArray[np.uint8], classes: int) -> None:
+    """Check that a model takes ``images`` and tells ``classes`` apart.
 
     Raises:
-        UsageError: the model takes other images, has other than k outputs, or gives no probabilities.
+        UsageError: it does not; the message has both values.
     """
     wanted = image_shape(model)
     if images.ndim != 4 or any(w not in (None, n) for w, n in zip(wanted, images.shape[1:], strict=True)):
@@ -107,36 +123,56 @@ def probabilities(model: "keras.Model", images: NDArray[np.uint8], classes: Sequ
             f"The images must have the shape the model takes, {_shown(wanted)}, but they have "
             f"{_shown(images.shape[1:])}. Choose the data set that the model was trained on."
         )
-    outputs = getattr(model, "output_shape", None)
-    if outputs != (None, len(classes)):
-        found = outputs[1] if isinstance(outputs, tuple) and len(outputs) == 2 else outputs
+    outputs = _output_shape(model)
+    units = outputs[1] if isinstance(outputs, tuple) and len(outputs) == 2 else outputs
+    if units != classes and (units, classes) != (1, 2):
         raise UsageError(
-            f"A model must have one output for each class, but it has {found} for {len(classes)} classes. "
-            "Choose the data set that the model was trained on."
+            f"A model must have one output for each class, or one for two classes, but it has {units} for {classes} "
+            "classes. Choose the data set that the model was trained on."
         )
-    given = np.asarray(model.predict(images, batch_size=_BATCH_SIZE, verbose=0), dtype=np.float64)
-    # A softmax in bfloat16 misses 1 by up to a hundredth; logits miss it by far more.
-    sums = given.sum(axis=1)
-    wrong = np.flatnonzero(~((np.abs(sums - 1) < 0.02) & (given >= 0).all(axis=1)))
-    if wrong.size:
-        row = np.array2string(given[wrong[0]][:4], precision=3, separator=", ")
-        raise UsageError(
-            f"A model must give probabilities that sum to 1, but for image {wrong[0]} it gives {row} with sum "
-            f"{sums[wrong[0]]:.4g}. End it with a float32 softmax; where there is nan, train it again."
-        )
-    return given
 
 
-def evaluate(model: "keras.Model", split: "Split", classes: Sequence[str]) -> Evaluation:
+def _output_shape(model: "keras.Model") -> Any:
+    shape = getattr(model, "output_shape", None)
+    if shape is None:  # a subclassed model does not say
+        import keras
+
+        shape = getattr(model(keras.Input(image_shape(model), dtype="uint8")), "shape", None)
+    return shape
+
+
+def probabilities(
+    model: "keras.Model", images: NDArray[np.uint8], classes: Sequence[str], outputs: str | None = None
+) -> NDArray[np.float64]:
+    """The probability of each class for each image, (n, k), from raw pixels.
+
+    Args:
+        model: takes pixels 0..255 (any rescaling is a layer of the model).
+        images: (n, height, width, channels) uint8.
+        classes: the k class names, in label order.
+        outputs: what the model gives, one of ``hpo.outputs.KINDS``; None to find out.
+
+    Raises:
+        UsageError: the model takes other images, has other outputs than one a class (or one for two classes), or
+            gives neither probabilities nor logits.
+    """
+    check_fit(model, images, len(classes))
+    batches, size = in_batches(model, images)
+    given = np.asarray(model.predict(batches, batch_size=size, verbose=0))[: len(images)]
+    return as_probabilities(given, outputs or outputs_of(model, given))
+
+
+def evaluate(model: "keras.Model", split: "Split", classes: Sequence[str], outputs: str | None = None) -> Evaluation:
     """Measure ``model`` on ``split``.
 
     The loss is computed from the probabilities, none below 1e-7. `keras.Model.evaluate` of a compiled model may
     report a larger one: TensorFlow's backend then works from the logits, which have no such floor.
 
     Args:
-        model: takes raw pixels 0..255, gives k probabilities.
+        model: takes raw pixels 0..255.
         split: images (n, height, width, channels) uint8 and labels (n,) below k.
         classes: the k class names, in label order.
+        outputs: what the model gives, one of ``hpo.outputs.KINDS``; None to find out.
 
     Raises:
         UsageError: model, images and classes do not fit together, or the split is empty.
@@ -149,7 +185,7 @@ def evaluate(model: "keras.Model", split: "Split", classes: Sequence[str]) -> Ev
             "Choose the data set that the model was trained on."
         )
     start = time.perf_counter()
-    given = probabilities(model, split.images, classes)
+    given = probabilities(model, split.images, classes, outputs)
     seconds = time.perf_counter() - start
 
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -185,16 +221,17 @@ def evaluate(model: "keras.Model", split: "Split", classes: Sequence[str]) -> Ev
     )
 
 
-def evaluate_file(path: Path, *, run_dir: RunDir, dataset: str | None) -> Evaluation:
+def evaluate_file(path: Path, *, run_dir: RunDir, dataset: str | None, code: Path | None = None) -> Evaluation:
     """Check, load and measure a saved model on a test split; the read of the split is recorded.
 
     Args:
         path: ``.h5``, ``.hdf5`` or ``.keras``.
         run_dir: where data are cached and the reads of test splits are recorded.
         dataset: name of a data set; None for the one in the model's card.
+        code: the file that registers the model's own layers, if it is not where the card says.
 
     Raises:
-        FileError: the model or its card cannot be used.
+        FileError: the model, its card or its code cannot be used.
         UsageError: no data set is known, or it does not fit the model.
     """
     card = model_file.verify(path)
@@ -202,28 +239,30 @@ def evaluate_file(path: Path, *, run_dir: RunDir, dataset: str | None) -> Evalua
     name = dataset or described.get("name")
     if name is None:
         raise UsageError(
-            f"A data set to measure on must be known, but {path} has no card ({path.with_suffix('.json').name}) "
+            f"A data set to measure on must be known, but {path} has no card ({model_file.card_path(path).name}) "
             "that names one. Name it with --dataset, for example --dataset fashion-mnist."
         )
+    model = model_file.load(path, card, code)
+    outputs = card["outputs"] if card else None
     if name != described.get("name"):
         card = None  # its class names and merged classes are of another data set
     merge = card["dataset"].get("merge") if card else None
-    model = model_file.load(path)
 
     from hpo import datasets
 
     groups = tuple(map(tuple, merge)) if merge is not None else None
+    classes = class_names(model, card)
     split = datasets.load_test(name, run_dir=run_dir, reader=f"evaluate {path}", merge=groups)
-    return evaluate(model, split, class_names(model, card))
+    return evaluate(model, split, classes, outputs)
 
 
 def class_names(model: "keras.Model", card: dict[str, Any] | None) -> tuple[str, ...]:
-    """The class names in a model's card, else "0" to "k-1" for its k outputs."""
+    """The class names in a model's card, else "0" to "k-1" for its k outputs, of which one stands for two classes."""
     if card is not None:
         return tuple(card["classes"])
-    outputs = getattr(model, "output_shape", None)
-    k = outputs[-1] if isinstance(outputs, tuple) and isinstance(outputs[-1], int) else 0
-    return tuple(str(index) for index in range(k))
+    outputs = _output_shape(model)
+    units = outputs[-1] if isinstance(outputs, tuple) and isinstance(outputs[-1], int) else 0
+    return tuple(str(index) for index in range(2 if units == 1 else units))
 
 
 def _shown(shape: Sequence[int | None]) -> str:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,12 +14,16 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, download_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from hpo import datasets, model_file, results, stored_study
-from hpo.datasets import Dataset, Split
-from hpo.errors import HpoError, StudyError, TrialFailure, UsageError
-from hpo.evaluate import evaluate
-from hpo.input_file import reading
+from hpo import code_file, datasets, export_check, model_file, results, stored_study
+from hpo.datasets import Dataset
+from hpo.errors import FileError, HpoError, StudyError, TrialFailure, UsageError
+from hpo.evaluate import evaluate, in_batches
+from hpo.input_file import reading, sha256
+from hpo.model_inspection import inspect_model
 from hpo.objective import DEFAULT_BATCH_SIZE, WEIGHTS_FILE, build
+from hpo.output_file import check_output
+from hpo.outputs import outputs_of
+from hpo.proof import prove, reason
 from hpo.results import TrialRecord
 from hpo.run_dir import RunDir, write_json
 from hpo.study import StudyDefinition
@@ -31,24 +33,24 @@ if TYPE_CHECKING:
 
 _PROOF_IMAGES = 256
 
-# Run by a bare interpreter: it shows that a file needs Keras and nothing of ours.
-_RELOAD = """
-import sys
-sys.modules["hpo"] = None
-import keras, numpy
-model = keras.models.load_model(sys.argv[1], compile=False)
-numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2]), verbose=0))
-"""
-
 
 @dataclass(frozen=True)
 class Exported:
-    """The files of one export and what they hold."""
+    """The files of one export and what they hold.
 
-    h5: Path
-    keras: Path
+    Args:
+        models: the model files that were written.
+        card_path: of the card beside them.
+        card: its content.
+        left_out: why no .h5 file was written though one was asked for; None if it was.
+        needs_hpo: whether the code that the models need imports hpo.
+    """
+
+    models: tuple[Path, ...]
     card_path: Path
     card: dict[str, Any]
+    left_out: str | None
+    needs_hpo: bool
 
 
 def export(
@@ -59,30 +61,35 @@ def export(
     number: int | None,
     retrain: bool,
     file: str | None = None,
+    force: bool = False,
     announce: Callable[[str], None] = lambda message: None,
 ) -> Exported:
-    """Save a trial of ``study`` as ``output`` (.h5), with a .keras file and a JSON card beside it.
+    """Save a trial of ``study`` as ``output``, if that is .h5 with a .keras file, and with a JSON card beside it.
 
-    Reads the test split once. Nothing is written unless both files reload and predict the same.
+    The test split is read once and last: when the files load in a new process and predict the same. Nothing is written
+    otherwise. If a model cannot be held by .h5, only the .keras file is written.
 
     Args:
         number: of the trial; None for the best.
         retrain: train fresh weights on train and validation images together, for as many epochs as the trial's
             best had and at the learning rates it had; else take the trial's own best weights.
         file: where the study's code is on this machine; None looks for it.
+        force: replace files that no export wrote.
         announce: told what takes long before it begins.
 
     Raises:
-        UsageError: the study has no such finished trial, no model, or ``output`` is not an .h5 path.
+        UsageError: the study has no such finished trial, no model, or ``output`` cannot be written.
+        StudyError: the model of the study is another one than the trial's, or cannot be exported.
         FileError: the weights that the trial kept are not those of its model.
-        HpoError: a saved file does not predict what the model predicts.
+        HpoError: the saved file does not predict what the model predicts.
     """
     definition = stored_study.stored_definition(study, file)
     if definition.model is None:
         raise UsageError(f"Study {definition.name!r} has an objective of its own, so there is no model to export.")
-    if output.suffix != ".h5":
-        raise UsageError(f"--output must end in .h5, but got {output}. A .keras file is written beside it.")
-    _check_writable(output.parent)
+    if output.suffix not in (".h5", ".keras") and not output.is_dir():
+        raise UsageError(f"--output must end in .h5 or .keras, but got {output}. Beside .h5, .keras is written, too.")
+    for place in {output, output.with_suffix(".keras"), model_file.card_path(output)}:
+        check_output(place, _is_exported, force=force)
     row = results.best(study) if number is None else results.trial(study, number)
     if row.best_epoch is None or row.value is None:
         raise StudyError(
@@ -93,61 +100,88 @@ def export(
     assert dataset is not None
     stored_study.check_data(study, dataset.sha256)
     row = dataclasses.replace(row, params=definition.whole_params(row.params))
+    model = _portable(definition, row, dataset)
+    _check_same(model, row, definition.name)
+    export_check.check(model, dataset)
     if retrain:
         images = len(dataset.train.labels) + len(dataset.validation.labels)
         announce(f"Training trial {row.number} afresh: {row.best_epoch} epochs on {images} images.")
         weights = _retrained(definition, row, dataset)
         model = _portable(definition, row, dataset)
-        model.set_weights(weights)
     else:
-        model = _portable(definition, row, dataset)
-        _take_own_weights(model, study, row, run_dir)
-    reader = f"export {definition.name} trial {row.number}"
-    test = datasets.load_test(definition.dataset or "", run_dir=run_dir, reader=reader, merge=definition.merge)
-    measured = evaluate(model, test, dataset.classes)
-    card = {
-        "study": definition.name,
-        "trial": row.number,
-        "params": row.params,
-        "epochs": row.best_epoch,
-        "weights": "retrained on train and validation images" if retrain else "the trial's own best",
-        "metrics": {
-            "search_value": row.value,
-            "test_accuracy": measured.accuracy,
-            "test_loss": measured.loss,
-            # means over the classes, each class counting the same
-            "test_precision": measured.macro.precision,
-            "test_recall": measured.macro.recall,
-            "test_f1": measured.macro.f1,
-        },
-        "dataset": {
-            "name": definition.dataset,
-            "sha256": dataset.sha256,
-            "merge": definition.merge,
-            "seed": dataset.seed,
-            "validation_fraction": dataset.validation_fraction,
-            "subset": dataset.subset,
-        },
-        "classes": list(dataset.classes),
-        "input_shape": list(dataset.input_shape),
-        "parameters": int(model.count_params()),
-        "trained_in": row.precision,
-        "fingerprint": definition.fingerprint,
-        "versions": stored_study.versions(),
-        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return _save(model, test, output, card)
+        weights = _own_weights(model, study, row, run_dir)
+    _set_weights(model, weights)
+    with TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
+        saved = _saved(model, Path(folder), output, dataset)
+        reader = f"export {definition.name} trial {row.number}"
+        test = datasets.load_test(definition.dataset or "", run_dir=run_dir, reader=reader, merge=definition.merge)
+        measured = evaluate(model, test, dataset.classes, saved.outputs)
+        card = {
+            "study": definition.name,
+            "trial": row.number,
+            "params": row.params,
+            "epochs": row.best_epoch,
+            "weights": "retrained on train and validation images" if retrain else "the trial's own best",
+            "metrics": {
+                "search_value": row.value,
+                "test_accuracy": measured.accuracy,
+                "test_loss": measured.loss,
+                # means over the classes, each class counting the same
+                "test_precision": measured.macro.precision,
+                "test_recall": measured.macro.recall,
+                "test_f1": measured.macro.f1,
+            },
+            "dataset": {
+                "name": definition.dataset,
+                "sha256": dataset.sha256,
+                "merge": definition.merge,
+                "seed": dataset.seed,
+                "validation_fraction": dataset.validation_fraction,
+                "subset": dataset.subset,
+            },
+            "classes": list(dataset.classes),
+            # of one image, as it is in its file: the model scales it
+            "input": {"shape": list(dataset.input_shape), "type": "uint8", "range": [0, 255]},
+            "outputs": saved.outputs,
+            "code": saved.code,
+            "parameters": int(model.count_params()),
+            "trained_in": row.precision,
+            "fingerprint": definition.fingerprint,
+            "versions": stored_study.versions(),
+            "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": {path.name: sha256(path) for path in saved.models},
+        }
+        card = json.loads(json.dumps(card))
+        for path in saved.models:
+            path.replace(output.parent / path.name)
+    models = tuple(output.parent / path.name for path in saved.models)
+    if output not in models:
+        output.unlink(missing_ok=True)  # of an earlier export, which the new card does not describe
+    write_json(model_file.card_path(output), card)
+    return Exported(models, model_file.card_path(output), card, saved.left_out, saved.needs_hpo)
 
 
-def _check_writable(folder: Path) -> None:
-    """Before minutes of training: make ``folder`` where it is missing, and try to write there."""
+def _is_exported(place: Path) -> bool:
+    """Whether a file is a model as the card beside it describes it, or a card."""
+    is_card = place.name.endswith(".card.json")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryDirectory(dir=folder, prefix=".export-").cleanup()
-    except OSError as error:
-        raise UsageError(
-            f"--output must be where a file can be written, but {folder} is not: {error.strerror}."
-        ) from None
+        card = model_file.read_card(
+            place.with_name(place.name.removesuffix(".card.json") + ".h5") if is_card else place
+        )
+        return card is not None and (is_card or sha256(place) in card["files"].values())
+    except FileError:
+        return False
+
+
+def _check_same(model: "keras.Model", row: TrialRecord, name: str) -> None:
+    """Check that the study still builds the model that the trial trained."""
+    count = int(model.count_params())
+    if row.parameters not in (None, count):
+        raise StudyError(
+            f"An export must be of the model that was searched, but trial {row.number} of {name!r} had "
+            f"{row.parameters:,} parameters and the study's code now builds {count:,}. Bring back the code that the "
+            "trial ran with."
+        )
 
 
 def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) -> list[Any]:
@@ -173,8 +207,8 @@ def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) 
     return list(model.get_weights())
 
 
-def _take_own_weights(model: "keras.Model", study: optuna.Study, row: TrialRecord, run_dir: RunDir) -> None:
-    """Give ``model`` the best weights that the trial kept."""
+def _own_weights(model: "keras.Model", study: optuna.Study, row: TrialRecord, run_dir: RunDir) -> list[Any]:
+    """The best weights that the trial kept, which are those of ``model``."""
     attrs = study.get_trials(deepcopy=False)[row.number].user_attrs
     artifact = stored_study.typed(attrs, {"weights": str}).get("weights", "")
     with TemporaryDirectory() as folder:
@@ -196,7 +230,16 @@ def _take_own_weights(model: "keras.Model", study: optuna.Study, row: TrialRecor
             path.open("rb") as file,  # NumPy leaves a damaged one open that it opened itself
             np.load(file, allow_pickle=False) as arrays,
         ):
-            model.set_weights([arrays[name] for name in arrays.files])
+            weights = [arrays[name] for name in arrays.files]
+            model.set_weights(weights)
+        return weights
+
+
+def _set_weights(model: "keras.Model", weights: list[Any]) -> None:
+    model.set_weights(weights)
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):  # a Normalization computes with a copy of its weights
+            layer.finalize_state()
 
 
 def _portable(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) -> "keras.Model":
@@ -204,44 +247,43 @@ def _portable(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) -
     return build(definition, row.params, dataset, seed=row.seed or 0, precision="float32")
 
 
-def _save(model: "keras.Model", test: Split, output: Path, card: dict[str, Any]) -> Exported:
-    """Write both files beside their places, prove them, then move them there, the card last."""
-    places = (output, output.with_suffix(".keras"))
-    card_path = output.with_suffix(".json")
-    images = np.ascontiguousarray(test.images[:_PROOF_IMAGES])
-    expected = model.predict(images, verbose=0)
-    with TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
-        saved = [Path(folder) / place.name for place in places]
-        for path in saved:
-            model.save(path, include_optimizer=False)
-            _prove(path, images, expected)
-        card["files"] = {path.name: model_file.sha256(path) for path in saved}
-        card = json.loads(json.dumps(card))
-        for path, place in zip(saved, places, strict=True):
-            path.replace(place)
-    write_json(card_path, card)
-    return Exported(h5=places[0], keras=places[1], card_path=card_path, card=card)
+@dataclass(frozen=True)
+class _Saved:
+    """Models that were saved and proven, what they give, and the files of code that they need."""
+
+    models: list[Path]
+    outputs: str
+    code: dict[str, str]
+    left_out: str | None
+    needs_hpo: bool
 
 
-def _prove(path: Path, images: Any, expected: Any) -> None:
-    """Reload ``path`` in a new process that cannot import hpo, and compare its predictions with ours."""
-    inputs, outputs = path.with_suffix(".in.npy"), path.with_suffix(".out.npy")
-    np.save(inputs, images)
-    answer = subprocess.run(
-        [sys.executable, "-c", _RELOAD, str(path), str(inputs), str(outputs)],
-        capture_output=True,
-        text=True,
-        check=False,
+def _saved(model: "keras.Model", folder: Path, output: Path, dataset: Dataset) -> _Saved:
+    """Write the model into ``folder`` in each format that is asked for, and prove that it loads.
+
+    Raises:
+        HpoError: the .keras file does not load, or predicts otherwise.
+    """
+    images, batch_size = in_batches(model, np.ascontiguousarray(dataset.validation.images[:_PROOF_IMAGES]))
+    expected = model.predict(images, batch_size=batch_size, verbose=0)
+    native, h5 = folder / f"{output.stem}.keras", folder / f"{output.stem}.h5"
+    model_file.save(model, native)
+    code = code_file.files_of(inspect_model(native))
+    models, errors = [native], {}
+    if output.suffix == ".h5":
+        try:
+            model_file.save(model, h5)
+            models.insert(0, h5)
+        except Exception as error:  # the older format holds less, and Keras says so by many errors
+            errors[h5] = f"Keras does not save it: {reason(str(error))}"
+    proof = prove(models, images, expected, batch_size=batch_size, code=[Path(file) for file in code])
+    errors |= proof.errors
+    if native in errors:
+        raise HpoError(f"The saved {output.stem}.keras does not hold the model: {errors[native]}. Nothing was written.")
+    return _Saved(
+        models=[path for path in models if path not in errors],
+        outputs=outputs_of(model, expected),
+        code=code,
+        left_out=errors.get(h5),
+        needs_hpo=proof.needs_hpo,
     )
-    if answer.returncode != 0:
-        last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
-        raise HpoError(
-            f"The saved {path.suffix} file does not load in a process without hpo: {last}. Nothing was written."
-        )
-    difference = float(np.abs(np.load(outputs) - expected).max())
-    # The same weights in the same precision; only the order of additions may differ.
-    if not difference < 1e-5:
-        raise HpoError(
-            f"The saved {path.suffix} file predicts otherwise than the model, by up to {difference:.3g}. "
-            "Nothing was written."
-        )

@@ -1,5 +1,6 @@
 """A file that a person named: opened, or refused in one line that says why."""
 
+import hashlib
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,3 +50,13 @@ def reading(
         found = " ".join(str(error).split())
         found = f"{type(error).__name__}: {found[:300]}" if found else type(error).__name__
         raise FileError(f"{rule}, but {path} is not ({found}). {remedy}") from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file in lower-case hexadecimal, read in blocks.
+
+    Raises:
+        FileError: the file is missing or cannot be read.
+    """
+    with open_file(path) as stream, reading(path):
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo import leftovers, sampling, stored_study
+from hpo import export_check, leftovers, sampling, stored_study
 from hpo.claims import (
     TOKEN,
     Watch,
@@ -69,6 +69,7 @@ def launch(
     show: Show,
     amend: bool = False,
     max_failures: int = MAX_FAILURES,
+    check_export: bool = True,
 ) -> Launched:
     """Run ``definition`` until its budget has ended; where it was launched before, continue it.
 
@@ -79,6 +80,7 @@ def launch(
         amend: whether a changed definition, other code or a lower budget may replace what is stored, where that is
             safe.
         max_failures: as many trials that fail one after another end the launch, and any worker that joins it.
+        check_export: whether the study's first trial sees first that its models can be exported.
 
     Raises:
         UsageError: the study cannot run as it is; the storage then holds nothing of it.
@@ -100,6 +102,8 @@ def launch(
         run_failed_again(study)
     sampling.start_again(study)
     study.set_user_attr("max_failures", max_failures)
+    if not check_export or amend:  # None: another model has to be checked
+        study.set_user_attr(export_check.ATTRIBUTE, None if check_export else export_check.OFF)
     crew = _Crew(study, definition, url, run_dir, slots)
     try:
         return _supervise(crew, study, definition, run_dir, show=show, max_failures=max_failures)

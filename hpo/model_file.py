@@ -1,44 +1,65 @@
 """A saved Keras model: loaded safely, and checked against the JSON card beside it."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo import code_file
+from hpo.code_file import unregistered
 from hpo.errors import FileError
-from hpo.input_file import open_file, reading
+from hpo.input_file import open_file, reading, sha256
 from hpo.model_inspection import inspect_model
+from hpo.outputs import KINDS
 
 if TYPE_CHECKING:
     import keras
 
 CARD_KEYS = (
     *("study", "trial", "params", "metrics", "dataset", "classes"),
-    *("input_shape", "fingerprint", "versions", "files"),
+    *("input", "outputs", "code", "fingerprint", "versions", "files"),
 )
 
 
-def load(path: Path) -> "keras.Model":
+def card_path(path: Path) -> Path:
+    """Where the card of a model is: ``best.card.json`` beside ``best.h5`` and ``best.keras``."""
+    return path.with_suffix(".card.json")
+
+
+def save(model: "keras.Model", path: Path) -> None:
+    """Save ``model`` without optimizer, loss and metrics, so that whoever loads it needs none of them."""
+    compiled, model.compiled = model.compiled, False
+    try:
+        model.save(path, include_optimizer=False)
+    finally:
+        model.compiled = compiled
+
+
+def load(path: Path, card: dict[str, Any] | None = None, code: Path | None = None) -> "keras.Model":
     """Load the model in ``path``, uncompiled; Keras's safe mode is always on.
 
-    A layer from outside Keras is accepted only if the running program has registered it under the name in the
-    file (``keras.saving.register_keras_serializable``); no module is imported because a file names it.
+    A part from outside Keras is accepted only if it is registered under the name in the file
+    (``keras.saving.register_keras_serializable``): by the running program, by the file that the card names with its
+    SHA-256, or by ``code``. No module is imported because the model names it.
 
     Args:
         path: ``.h5`` or ``.hdf5`` (Keras's legacy HDF5 format) or ``.keras`` (a zip archive).
+        card: of the model, if there is one.
+        code: the file that registers the model's parts, if it is not where the card says.
 
     Raises:
-        FileError: the file is missing, damaged, holds no whole model, or would run code or read other files.
+        FileError: the file is missing, damaged, holds no whole model, or would run code or read other files; or its
+            code is not there.
     """
     outside = inspect_model(path)
     import keras
 
-    for name in sorted(outside):
-        if keras.saving.get_registered_object(name) is None:
-            raise FileError(
-                f"A model must be made of Keras layers or of registered ones, but {path} holds {name!r}, which is "
-                "neither. Import the code that registers it first, or build the model from Keras layers."
-            )
+    if unregistered(outside):
+        code_file.run_for(path, card["code"] if card else {}, code)
+    if missing := unregistered(outside):
+        raise FileError(
+            f"A model must be made of Keras layers or of registered ones, but {path} holds {missing[0]!r}, which is "
+            "neither. Name the file that registers it with --code, or build the model from Keras layers."
+        )
     rule = f"A model must be one that Keras {keras.__version__} can rebuild"
     remedy = "Export it again, or load it with the version and after importing the layers that it was saved with."
     with reading(path, remedy, rule=rule):
@@ -51,45 +72,41 @@ def load(path: Path) -> "keras.Model":
     return model
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file in lower-case hexadecimal, read in blocks.
-
-    Raises:
-        FileError: the file is missing or cannot be read.
-    """
-    with open_file(path) as stream, reading(path):
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def read_card(path: Path) -> dict[str, Any] | None:
-    """The JSON card beside a model (``best.json`` beside ``best.h5``), or None where there is none.
+    """The JSON card beside a model, or None if there is none.
 
     Raises:
         FileError: the card is not JSON, or lacks a key of ``CARD_KEYS``.
     """
-    card_path = path.with_suffix(".json")
-    if not card_path.exists():
+    place = card_path(path)
+    if not place.exists():
         return None
     remedy = "Export the model again, or move the card away."
-    with open_file(card_path) as stream, reading(card_path, remedy):
+    with open_file(place) as stream, reading(place, remedy):
         card = json.load(stream)
     if not isinstance(card, dict):
-        raise FileError(f"A model card must be a JSON object, but {card_path} is not. {remedy}")
+        raise FileError(f"A model card must be a JSON object, but {place} is not. {remedy}")
     if missing := [key for key in CARD_KEYS if key not in card]:
-        raise FileError(f"A model card must have {', '.join(missing)}, but {card_path} has not. {remedy}")
+        raise FileError(f"A model card must have {', '.join(missing)}, but {place} has not. {remedy}")
     dataset = card["dataset"]
     usable = {
         "dataset": isinstance(dataset, dict)
         and isinstance(dataset.get("name"), str)
         and (dataset.get("merge") is None or _is_list_of(list, dataset["merge"])),
         "classes": _is_list_of(str, card["classes"]),
-        "files": isinstance(card["files"], dict),
+        "outputs": card["outputs"] in KINDS,
+        "code": _is_dict_of_texts(card["code"]),
+        "files": _is_dict_of_texts(card["files"]),
     }
     for key, is_usable in usable.items():
         if not is_usable:
             found = " ".join(repr(card[key]).split())[:80]
-            raise FileError(f"A model card must describe its {key}, but {card_path} says {found}. {remedy}")
+            raise FileError(f"A model card must describe its {key}, but {place} says {found}. {remedy}")
     return card
+
+
+def _is_dict_of_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _is_list_of(kind: type, value: Any) -> bool:
@@ -115,6 +132,6 @@ def verify(path: Path) -> dict[str, Any] | None:
         wanted = f"SHA-256 {expected[0]}" if path.name in listed else f"only {', '.join(sorted(listed)) or 'no file'}"
         raise FileError(
             f"A model file must be the one its card describes, but {path} has SHA-256 {digest} and "
-            f"{path.with_suffix('.json').name} lists {wanted}. Copy or export both again, or move the card away."
+            f"{card_path(path).name} lists {wanted}. Copy or export both again, or move the card away."
         )
     return card

@@ -49,6 +49,8 @@ _CLASS_NAME = re.compile(r"[A-Z]\w*")
 def inspect_model(path: Path) -> frozenset[str]:
     """Refuse a file that Keras should not read; return the registered names it needs from outside Keras.
 
+    Among them are all functions that stand by a bare name, such as "relu": only Keras knows which are its own.
+
     Reads the whole of a ``.keras`` file, since its checksums are worth having; of HDF5, which has none, only
     the structure and the configuration.
 
@@ -203,6 +205,8 @@ def _outside_names(path: Path, config: dict[str, Any]) -> frozenset[str]:
         if name == "function":
             if module not in _FUNCTION_MODULES:
                 outside.add(str(registered or node.get("config")))
+            elif module == "builtins":  # where Keras puts functions of the user's, registered or not
+                outside.add(str(node.get("config")))
         elif not isinstance(name, str) or not isinstance(module, str | None):
             raise ValueError("its model configuration names a class by something other than text")
         elif ">" in name or str(module).partition(".")[0] != "keras":

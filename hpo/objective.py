@@ -19,6 +19,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from hpo import export_check
 from hpo.checkpoint import Checkpoints
 from hpo.claims import Claim
 from hpo.datasets import Dataset, Split, load_test
@@ -156,6 +157,7 @@ class Objective:
         self._slot = slot
         self._interrupted = interrupted
         self._events = events
+        self._can_export = False
 
     def __call__(self, claim: Claim) -> Outcome:
         """Run one trial to its end, whatever that is.
@@ -232,6 +234,7 @@ class Objective:
         if definition.prepare is not None:
             prepared = definition.prepare(trial.params, dataset.train, trial.seed)
             dataset = dataclasses.replace(dataset, train=prepared)
+        self._check_export(claim, trial)
         trial.records = {"validation_images": len(dataset.validation.labels)}
         fitted = None
         try:
@@ -264,6 +267,27 @@ class Objective:
                 **trial.records,
             },
         )
+
+    def _check_export(self, claim: Claim, trial: ReportedTrial) -> None:
+        """See, before the first trial of the study trains, that its models can be exported after the search.
+
+        Raises:
+            StudyError: they cannot.
+        """
+        study = claim.trial.study
+        if self._can_export or study.user_attrs.get(export_check.ATTRIBUTE):
+            self._can_export = True
+            return
+        assert self._dataset is not None
+        try:
+            # As an export builds it, in float32; the trial's own is built afresh after this.
+            model = build(self._definition, trial.params, self._dataset, seed=trial.seed, precision="float32")
+            export_check.check(model, self._dataset)
+        except TrialFailure:
+            return  # of this configuration: the next trial tells
+        except StudyError as error:
+            raise StudyError(f"{error} `hpo launch` with --no-export-check searches all the same.") from error
+        study.set_user_attr(export_check.ATTRIBUTE, export_check.PASSED)
 
     def _fit(
         self, claim: Claim, trial: ReportedTrial, dataset: Dataset, precision: str, *, parts: int

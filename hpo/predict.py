@@ -47,29 +47,45 @@ class Prediction:
         return asdict(self) | {"path": str(self.path)}
 
 
-def predict_files(model_path: Path, image_paths: Sequence[Path], *, invert: bool) -> list[Prediction]:
+def predict_files(
+    model_path: Path, image_paths: Sequence[Path], *, invert: bool, code: Path | None = None
+) -> tuple[list[Prediction], list[FileError]]:
     """Check and load a saved model and classify image files; class names come from the model's card.
 
+    Args:
+        code: the file that registers the model's own layers, if it is not where the card says.
+
+    Returns:
+        A prediction for each image that can be read, in their order, and what is wrong with each of the others.
+
     Raises:
-        FileError: the model, its card or an image cannot be used.
+        FileError: the model, its card or its code cannot be used.
         UsageError: the model does not classify images, or not into the classes on its card.
     """
     card = model_file.verify(model_path)
-    model = model_file.load(model_path)
-    return predict(model, image_paths, class_names(model, card), invert=invert)
+    model = model_file.load(model_path, card, code)
+    return predict(
+        model, image_paths, class_names(model, card), invert=invert, outputs=card["outputs"] if card else None
+    )
 
 
-def predict(model: "keras.Model", paths: Sequence[Path], classes: Sequence[str], *, invert: bool) -> list[Prediction]:
+def predict(
+    model: "keras.Model", paths: Sequence[Path], classes: Sequence[str], *, invert: bool, outputs: str | None = None
+) -> tuple[list[Prediction], list[FileError]]:
     """Classify image files, in the order given.
 
     Args:
-        model: takes raw pixels (n, height, width, 1 or 3) 0..255, gives k probabilities.
+        model: takes raw pixels (n, height, width, 1 or 3) 0..255.
         paths: PNG, JPEG, GIF (its first picture), BMP, TIFF, WebP or PPM files.
         classes: the k class names, in label order.
         invert: swap light and dark, for dark objects on a light background.
+        outputs: what the model gives, one of ``hpo.outputs.KINDS``; None to find out.
+
+    Returns:
+        A prediction for each image that can be read, and an error for each that is missing, damaged, too large or
+        no such image.
 
     Raises:
-        FileError: a file is missing, damaged, too large or not such an image.
         UsageError: the model takes no such images, or has other than k outputs.
     """
     height, width, channels = image_shape(model)
@@ -78,14 +94,21 @@ def predict(model: "keras.Model", paths: Sequence[Path], classes: Sequence[str],
             "A model must take grey or RGB images of one size to classify files, but this one takes "
             f"(height, width, channels) = {(height, width, channels)}. Give its keras.Input that shape."
         )
-    if not paths:
-        return []
-    images = np.stack([read_image(path, (height, width, channels), invert=invert) for path in paths])
-    given = probabilities(model, images, classes)
-    return [
-        _prediction(path, row, classes, _warning(image, invert=invert))
-        for path, row, image in zip(paths, given, images, strict=True)
+    images: dict[int, NDArray[np.uint8]] = {}
+    errors = []
+    for index, path in enumerate(paths):
+        try:
+            images[index] = read_image(path, (height, width, channels), invert=invert)
+        except FileError as error:
+            errors.append(error)
+    if not images:
+        return [], errors
+    given = probabilities(model, np.stack(list(images.values())), classes, outputs)
+    predictions = [
+        _prediction(paths[index], row, classes, _warning(image, invert=invert))
+        for (index, image), row in zip(images.items(), given, strict=True)
     ]
+    return predictions, errors
 
 
 def read_image(path: Path, shape: tuple[int, int, int], *, invert: bool) -> NDArray[np.uint8]:

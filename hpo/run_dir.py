@@ -3,7 +3,7 @@
 import json
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +34,11 @@ def check_study_name(name: str) -> str:
     return name
 
 
+def expanded(path: str) -> Path:
+    """A path that a person named, with ``~`` as the home folder: shells leave it alone in ``--output=~/best.h5``."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for a file called ~best.h5
+
+
 @dataclass(frozen=True)
 class RunDir:
     """The files of one ``HPO_HOME`` (default ``./runs``); creates folders when asked for them."""
@@ -43,7 +48,7 @@ class RunDir:
     @classmethod
     def from_environment(cls) -> "RunDir":
         """The folder named by ``HPO_HOME``, else ``./runs``; absolute."""
-        return cls(Path(os.environ.get("HPO_HOME") or "runs").expanduser().absolute())
+        return cls(expanded(os.environ.get("HPO_HOME") or "runs").absolute())
 
     @property
     def database(self) -> Path:
@@ -98,15 +103,12 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader sees the old file or the whole new one; a crash leaves the old one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:12]}{path.suffix}")
+    # Not by mkstemp: only their owner reads the files that it makes, and a result is for everyone whom the umask
+    # admits. To ask for the umask is to change it, for all threads.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        # mkstemp makes files that only their owner reads; a result is for everyone whom umask admits.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

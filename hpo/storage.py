@@ -28,7 +28,7 @@ from sqlalchemy.engine import URL, make_url
 
 from hpo.errors import Outage, StorageError
 from hpo.patience import Patience, PatientStorage, is_away, sqlite_code
-from hpo.run_dir import RunDir
+from hpo.run_dir import RunDir, expanded
 
 # A worker proves each BEAT seconds that it lives; a trial whose worker was silent for LEASE seconds is lost.
 BEAT = 5
@@ -79,7 +79,7 @@ def resolve_url(url: str | None, run_dir: RunDir) -> URL:
                 f"A SQLite storage must be a file that all workers can open, but got {shown(parsed)}. "
                 "Write sqlite:///path/to/hpo.db."
             )
-        return parsed.set(drivername="sqlite", database=str(Path(parsed.database).expanduser().resolve()))
+        return parsed.set(drivername="sqlite", database=str(expanded(parsed.database).resolve()))
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     raise StorageError(

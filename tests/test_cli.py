@@ -461,7 +461,7 @@ def test_an_unfinished_study_cannot_be_exported(hpo: Hpo, write_study: Callable[
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        pytest.param(["--output", "a.keras"], ["a.keras", ".h5"], id="not-h5"),
+        pytest.param(["--output", "a.onnx"], ["a.onnx", ".h5 or .keras"], id="other-format"),
         pytest.param(["--output", "a.h5", "--trial", "9"], ["no trial 9", "0 to 1"], id="unknown-trial"),
         pytest.param(["--output", "/proc/a.h5"], ["/proc"], id="not-writable"),
     ],
@@ -501,13 +501,38 @@ def test_a_model_file_that_cannot_be_used_is_refused(
     assert not (tmp_path / "runs" / "test-reads.jsonl").exists()
 
 
-def test_an_image_that_is_none_is_refused(exported: tuple[Place, dict[str, Any]]) -> None:
-    """The file is named, and TensorFlow's greetings do not drown it."""
+def test_an_image_that_is_none_does_not_stop_the_others(exported: tuple[Place, dict[str, Any]]) -> None:
+    """The file is named on a line of its own, and TensorFlow's greetings do not drown it."""
     place, _ = exported
     (place.folder / "text.png").write_text("no image")
-    line = _line(place.hpo("predict", "best.h5", "digit.png", "text.png", code=2))
+    answer = place.hpo("predict", "best.h5", "text.png", "digit.png", code=1)
+    assert answer.stdout.startswith("digit.png: ")
+    [line] = answer.stderr.splitlines()
+    assert line.startswith("hpo: ")
     assert "text.png" in line
     assert "Save it again as PNG or JPEG" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["export", "--study", "small"], "best.h5 exists and is another file", id="export"),
+        pytest.param(["data", "show", "--dataset", "digits"], "best.h5 exists and is another file", id="data-show"),
+    ],
+)
+def test_a_file_of_somebody_else_s_is_not_written_over(
+    digits: Place, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """``~`` is the home folder, also where the shell leaves it alone."""
+    (tmp_path / "best.h5").write_text("mine")
+    answer = subprocess.run(
+        [sys.executable, "-m", "hpo", *arguments, "--output=~/best.h5"], cwd=digits.folder,
+        env={**os.environ, "HPO_HOME": str(digits.home), "HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert message in _line(answer)
+    assert (tmp_path / "best.h5").read_text() == "mine"
 
 
 # What the commands answer
@@ -622,15 +647,16 @@ def test_data_show_draws_the_first_images(digits: Place) -> None:
     with Image.open(digits.folder / "pictures" / "digits.png") as image:
         assert image.format == "PNG"
         assert min(image.size) > 300
+    digits.hpo("data", "show", "--dataset", "digits", "--output", "pictures/digits.png")
 
 
 def test_export_writes_the_model_twice_and_its_card(exported: tuple[Place, dict[str, Any]]) -> None:
     """What it prints is what lies beside the models."""
     place, card = exported
-    assert card == json.loads((place.folder / "best.json").read_text())
+    assert card == json.loads((place.folder / "best.card.json").read_text())
     assert card["study"] == "small"
     assert sorted(card["files"]) == ["best.h5", "best.keras"]
-    assert sorted(path.name for path in place.folder.glob("best.*")) == ["best.h5", "best.json", "best.keras"]
+    assert sorted(path.name for path in place.folder.glob("best.*")) == ["best.card.json", "best.h5", "best.keras"]
     assert list(place.folder.glob(".export-*")) == []
 
 
@@ -945,6 +971,38 @@ def test_a_model_needs_a_backend_that_there_is(
 
 
 # Studies that misbehave
+
+
+def test_a_study_that_cannot_be_exported_is_not_searched(
+    hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir
+) -> None:
+    """Unless it is asked to; else nothing of it is left."""
+    head = """
+import keras
+from hpo import Budget, StudyDefinition
+from optuna.distributions import IntDistribution
+
+def build(params, dataset):
+    layers = [keras.layers.Lambda(lambda x: x / 255), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    model = keras.Sequential([keras.Input(dataset.input_shape), *layers])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+study = StudyDefinition(
+    name="bad", dataset="digits", model=build, budget=Budget(trials=1, max_epochs=1), subset=100,
+    space={"x": IntDistribution(0, 1)},
+)
+"""
+    write_study(head, "bad.py")
+    options = ["--study", "bad", "--workers", "1", "--gpus", "none"]
+    line = hpo("launch", *options, code=2).stderr.splitlines()[-1]
+    assert line.startswith("hpo: The study's model could not be saved and loaded again after the search: ")
+    assert line.endswith("`hpo launch` with --no-export-check searches all the same.")
+    assert _studies(run_dir) == []
+    assert "1 of 1 done." in hpo("launch", *options, "--no-export-check").stdout
+    line = _line(hpo("export", "--study", "bad", "--output", "best.h5", code=2))
+    assert "'Lambda'" in line
+    assert not run_dir.test_reads.exists()
 
 
 def test_a_search_of_failures_alone_is_no_success(hpo: Hpo, write_study: Callable[..., Path]) -> None:

@@ -113,17 +113,92 @@ def test_refuses_what_does_not_fit(model, images, labels, classes, message):
         evaluate(model, Split(np.zeros(images, np.uint8), labels), tuple(classes))
 
 
-def test_refuses_logits_and_nan(split):
-    """A model that gives no probabilities is refused with what it gives."""
+def _ending_in(units, activation, loss, batch_size=None):
+    """A model of raw pixels whose outputs are as the arguments say; its weights are always the same."""
     import keras
 
-    dense = keras.layers.Dense(3)
-    model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), dense])
-    with pytest.raises(UsageError, match=r"sum to 1, but for image 0 it gives \[.*End it with a float32 softmax"):
-        evaluate(model, split, CLASSES)
-    dense.set_weights([np.full((4, 3), np.nan), np.zeros(3)])
-    with pytest.raises(UsageError, match=r"gives \[nan, nan, nan\] with sum nan"):
-        evaluate(model, split, CLASSES)
+    keras.utils.set_random_seed(5)
+    dense = keras.layers.Dense(units, activation=activation)
+    layers = [keras.layers.Rescaling(1 / 64), keras.layers.Flatten(), dense]
+    model = keras.Sequential([keras.Input((2, 2, 1), batch_size=batch_size), *layers])
+    if loss is not None:
+        model.compile("adam", loss)
+    return model
+
+
+def _own_loss(labels, outputs):
+    import keras
+
+    return keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=True)
+
+
+@pytest.mark.parametrize("compiled", [pytest.param(True, id="compiled"), pytest.param(False, id="without-a-loss")])
+@pytest.mark.parametrize(
+    ("units", "activation", "loss", "from_logits"),
+    [
+        pytest.param(2, "softmax", "SparseCategoricalCrossentropy", False, id="softmax"),
+        pytest.param(2, None, "SparseCategoricalCrossentropy", True, id="logits"),
+        pytest.param(2, None, _own_loss, True, id="logits-to-a-loss-of-ones-own"),
+        pytest.param(1, "sigmoid", "BinaryCrossentropy", False, id="sigmoid"),
+        pytest.param(1, None, "BinaryCrossentropy", True, id="one-logit"),
+    ],
+)
+def test_measures_what_the_outputs_mean(split, units, activation, loss, from_logits, compiled):
+    """Accuracy is what NumPy makes of them, loss what Keras does."""
+    import keras
+
+    made = getattr(keras.losses, loss)(from_logits=from_logits) if isinstance(loss, str) else loss
+    model = _ending_in(units, activation, made if compiled else None)
+    measured = evaluate(model, split, ("a", "b"))
+    given = model.predict(split.images, verbose=0)
+    threshold = 0 if from_logits else 0.5
+    predicted = given[:, 0] > threshold if units == 1 else given.argmax(axis=1)
+    assert measured.accuracy == pytest.approx((predicted == split.labels).mean())
+    kind = keras.losses.BinaryCrossentropy if units == 1 else keras.losses.SparseCategoricalCrossentropy
+    labels = split.labels[:, None] if units == 1 else split.labels
+    assert measured.loss == pytest.approx(float(kind(from_logits=from_logits)(labels, given)), rel=1e-4)
+    if not compiled:
+        assert class_names(model, None) == ("0", "1")
+
+
+def test_a_fixed_batch_size_is_kept(split):
+    """The last batch is filled up, and what fills it is not counted."""
+    fixed, free = (_ending_in(2, "softmax", None, batch_size) for batch_size in (16, None))
+    assert len(split.labels) % 16
+    measured, expected = (evaluate(model, split, ("a", "b")) for model in (fixed, free))
+    assert measured.images == len(split.labels)
+    assert measured.loss == pytest.approx(expected.loss)
+    assert measured.confusion == expected.confusion
+
+
+def test_a_subclassed_model_is_measured(split):
+    """It does not say what it gives, so its outputs do."""
+    import keras
+
+    class Net(keras.Model):
+        def __init__(self, logits):
+            super().__init__()
+            self.last = keras.layers.Dense(2, activation=None if logits else "softmax")
+            self.flatten = keras.layers.Flatten()
+
+        def call(self, images):
+            return self.last(self.flatten(images))
+
+    for logits in (True, False):
+        model = Net(logits)
+        model(keras.Input((2, 2, 1), dtype="uint8"))
+        given = model.predict(split.images, verbose=0)
+        assert evaluate(model, split, ("a", "b")).accuracy == (given.argmax(axis=1) == split.labels).mean()
+
+
+def test_refuses_what_are_no_probabilities(split):
+    """Logits to a loss that takes probabilities, and nan, are refused with what the model gives."""
+    model = _ending_in(2, None, "sparse_categorical_crossentropy")
+    with pytest.raises(UsageError, match=r"for image 0 it gives \[.*End it with a float32 softmax"):
+        evaluate(model, split, ("a", "b"))
+    model.set_weights([np.full((4, 2), np.nan), np.zeros(2)])
+    with pytest.raises(UsageError, match=r"gives \[nan, nan\] with sum nan"):
+        evaluate(model, split, ("a", "b"))
 
 
 def test_image_shape(model):
@@ -152,11 +227,12 @@ def digits_model(tmp_path):
     layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
     path = tmp_path / "best.keras"
     keras.Sequential([keras.Input((28, 28, 1)), *layers]).save(path)
-    card = dict.fromkeys(("study", "trial", "params", "metrics", "fingerprint", "versions", "input_shape"))
+    card = dict.fromkeys(("study", "trial", "params", "metrics", "fingerprint", "versions", "input"))
+    card |= {"outputs": "probabilities", "code": {}}
     card["dataset"] = {"name": "digits", "merge": [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]}
     card["classes"] = ["even", "odd"]
     card["files"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    path.with_suffix(".json").write_text(json.dumps(card))
+    path.with_suffix(".card.json").write_text(json.dumps(card))
     return path
 
 
@@ -188,7 +264,7 @@ def test_evaluate_file_needs_a_data_set(digits_model, tmp_path):
     digits_model.write_bytes(digits_model.read_bytes() + b"\0")
     with pytest.raises(FileError, match="must be the one its card describes"):
         evaluate_file(digits_model, run_dir=run_dir, dataset=None)
-    digits_model.with_suffix(".json").unlink()
-    with pytest.raises(UsageError, match=r"no card \(best.json\) that names one. Name it with --dataset"):
+    digits_model.with_suffix(".card.json").unlink()
+    with pytest.raises(UsageError, match=r"no card \(best\.card\.json\) that names one. Name it with --dataset"):
         evaluate_file(digits_model, run_dir=run_dir, dataset=None)
     assert not run_dir.test_reads.exists()

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import optuna
 import pytest
 
-from hpo import datasets, results, stored_study, training
+from hpo import datasets, model_file, results, stored_study, training
 from hpo.errors import FileError, HpoError, StudyError, UsageError
-from hpo.export import _prove, export
+from hpo.export import Exported, export
+from hpo.proof import Proof
 from hpo.run_dir import RunDir
 from hpo.storage import backend_of, open_storage, resolve_url
 
@@ -70,12 +70,15 @@ def test_an_export_measures_once_and_describes_itself(
     reads_before = len(runs.test_reads.read_text().splitlines()) if runs.test_reads.exists() else 0
     done = export(study, runs, tmp_path / "best.h5", number=None, retrain=retrain)
     assert len(runs.test_reads.read_text().splitlines()) == reads_before + 1
-    card = json.loads((tmp_path / "best.json").read_text())
+    card = json.loads((tmp_path / "best.card.json").read_text())
     assert card == done.card
     assert (card["study"], card["trial"], card["classes"]) == ("small", 0, [str(digit) for digit in range(10)])
     assert card["params"] == {"filters": 4, "pooling": "max", "batch_norm": True}
     assert card["epochs"] == study.trials[0].user_attrs["best_epoch"]
     assert card["trained_in"] == "mixed_bfloat16"
+    assert card["input"] == {"shape": [28, 28, 1], "type": "uint8", "range": [0, 255]}
+    assert (card["outputs"], card["code"]) == ("probabilities", {})
+    assert (done.left_out, done.needs_hpo) == (None, False)
     assert card["versions"]["keras"] == keras.__version__
 
     model = keras.models.load_model(tmp_path / "best.h5", compile=False)
@@ -85,7 +88,7 @@ def test_an_export_measures_once_and_describes_itself(
     assert (predicted == test.labels).mean() == pytest.approx(card["metrics"]["test_accuracy"])
     native = keras.models.load_model(tmp_path / "best.keras", compile=False)
     np.testing.assert_allclose(native.predict(test.images[:9], verbose=0), model.predict(test.images[:9], verbose=0))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.h5", "best.json", "best.keras"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.card.json", "best.h5", "best.keras"]
 
 
 def test_own_weights_are_those_that_were_validated(study: optuna.Study, runs: RunDir, tmp_path: Path) -> None:
@@ -154,7 +157,8 @@ def test_weights_that_were_replaced_are_refused(
 @pytest.mark.parametrize(
     ("output", "number", "error", "message"),
     [
-        pytest.param("best.onnx", None, UsageError, r"must end in \.h5, but got", id="other-format"),
+        pytest.param("best.onnx", None, UsageError, r"must end in \.h5 or \.keras, but got", id="other-format"),
+        pytest.param(".", None, UsageError, r"must be a file, but .* is a folder", id="folder"),
         pytest.param("best.h5", 7, StudyError, r"has no trial 7\. Its trials go from 0 to 1", id="no-such-trial"),
         pytest.param("best.h5", 1, StudyError, r"Trial 1 .* no result to export \(FAIL, invalid_model\)", id="failed"),
     ],
@@ -171,22 +175,72 @@ def test_what_cannot_be_exported_leaves_no_file(
     assert (runs.test_reads.read_text() if runs.test_reads.exists() else "") == reads
 
 
-def test_a_file_that_predicts_otherwise_is_not_proven(study: optuna.Study, runs: RunDir, tmp_path: Path) -> None:
-    """The reload check can fail: by one changed weight, and by a file that does not load."""
-    done = export(study, runs, tmp_path / "best.h5", number=0, retrain=False)
-    images = datasets.load("digits", run_dir=runs).validation.images[:8]
-    expected = keras.models.load_model(done.h5, compile=False).predict(images, verbose=0)
-    _prove(done.h5, images, expected)
-    with h5py.File(done.h5, "r+") as file:
-        names: list[str] = []
-        file["model_weights"].visit(names.append)
-        bias = next(name for name in reversed(names) if name.endswith("bias"))
-        file["model_weights"][bias][0] += 0.5
-    with pytest.raises(HpoError, match=r"predicts otherwise than the model, by up to 0\.\d+"):
-        _prove(done.h5, images, expected)
-    done.h5.write_bytes(done.h5.read_bytes()[:2000])
-    with pytest.raises(HpoError, match="does not load in a process without hpo"):
-        _prove(done.h5, images, expected)
+def test_a_model_that_is_not_the_trial_s_is_refused_before_it_is_trained(
+    study: optuna.Study, runs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody edited the study's code: nothing is trained, read or written."""
+    row = dataclasses.replace(results.trial(study, 0), parameters=7)
+    monkeypatch.setattr(results, "trial", lambda study, number: row)
+    monkeypatch.setattr(training, "refit", lambda *arguments, **others: pytest.fail("trained"))
+    with pytest.raises(StudyError, match=r"trial 0 of 'small' had 7 parameters and the study's code now builds \d+"):
+        export(study, runs, tmp_path / "best.h5", number=0, retrain=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_test_images_are_read_when_all_is_proven(
+    study: optuna.Study, runs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that does not hold the model costs no read of them, and no file is written."""
+    reads = runs.test_reads.read_text() if runs.test_reads.exists() else ""
+    monkeypatch.setattr("hpo.export.prove", lambda models, *others, **named: Proof(dict.fromkeys(models, "it is torn")))
+    with pytest.raises(HpoError, match=r"best\.keras does not hold the model: it is torn\. Nothing was written"):
+        export(study, runs, tmp_path / "best.h5", number=0, retrain=False)
+    assert (runs.test_reads.read_text() if runs.test_reads.exists() else "") == reads
+    assert list(tmp_path.iterdir()) == []
+
+
+def _quick(study: optuna.Study, runs: RunDir, output: Path, *, force: bool = False, torn: str = "") -> Exported:
+    """An export whose files are believed without a process, but for those of the suffix ``torn``."""
+    with pytest.MonkeyPatch.context() as patch:
+        errors = lambda models: {path: "it is torn" for path in models if path.suffix == torn}  # noqa: E731
+        patch.setattr("hpo.export.prove", lambda models, *others, **named: Proof(errors(models)))
+        return export(study, runs, output, number=0, retrain=False, force=force)
+
+
+def test_an_export_replaces_only_what_an_export_wrote(study: optuna.Study, runs: RunDir, tmp_path: Path) -> None:
+    """A model as its card describes it, and that card; anything else only if it is asked to."""
+    output = tmp_path / "best.h5"
+    for name in ("best.h5", "best.keras", "best.card.json"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(UsageError, match=rf"{name} exists and is another file\. Name another, or .* --force"):
+            _quick(study, runs, output)
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    (tmp_path / "best.json").write_text("what `hpo evaluate --json` printed")
+    _quick(study, runs, output)
+    _quick(study, runs, output)
+    output.write_bytes(b"another person's")
+    with pytest.raises(UsageError, match=r"best\.h5 exists and is another file"):
+        _quick(study, runs, output)
+    _quick(study, runs, output, force=True)
+    assert model_file.verify(output) is not None
+    assert (tmp_path / "best.json").read_text() == "what `hpo evaluate --json` printed"
+
+
+def test_a_model_that_h5_cannot_hold_is_written_as_keras(study: optuna.Study, runs: RunDir, tmp_path: Path) -> None:
+    """It is said why; no .h5 of an earlier export is left beside a card that does not describe it."""
+    _quick(study, runs, tmp_path / "best.h5")
+    done = _quick(study, runs, tmp_path / "best.h5", torn=".h5")
+    assert (done.models, done.left_out) == ((tmp_path / "best.keras",), "it is torn")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.card.json", "best.keras"]
+    assert list(done.card["files"]) == ["best.keras"]
+
+
+def test_an_export_as_keras_alone(study: optuna.Study, runs: RunDir, tmp_path: Path) -> None:
+    """By the suffix of ``output``."""
+    done = _quick(study, runs, tmp_path / "own.keras")
+    assert (done.models, done.left_out) == ((tmp_path / "own.keras",), None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.card.json", "own.keras"]
 
 
 def test_a_trial_of_halved_batches_is_retrained_in_halves(

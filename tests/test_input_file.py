@@ -1,11 +1,12 @@
 """Files that a person named are opened, or refused in one line."""
 
+import hashlib
 import os
 
 import pytest
 
 from hpo.errors import FileError
-from hpo.input_file import open_file, reading
+from hpo.input_file import open_file, reading, sha256
 
 
 def test_opens_a_file(tmp_path):
@@ -68,3 +69,11 @@ def test_reading_leaves_a_file_error_as_it_is(tmp_path):
     """A FileError that says more is not wrapped again."""
     with pytest.raises(FileError, match=r"^exactly this$"), reading(tmp_path):
         raise FileError("exactly this")
+
+
+def test_sha256(tmp_path):
+    """The digest is the file's SHA-256; a missing file is refused."""
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    with pytest.raises(FileError, match="missing"):
+        sha256(tmp_path / "missing")

@@ -114,6 +114,16 @@ def test_refuses_what_runs_code_or_reads_files(tmp_path, suffix, layer, message)
             id="keras-function-that-is-no-layer",
         ),
         pytest.param({"class_name": "X", "module": "kerasevil.x", "config": {}}, "X", id="module-like-keras"),
+        pytest.param(
+            {"class_name": "function", "module": "builtins", "config": "my>act", "registered_name": "function"},
+            "my>act",
+            id="registered-function",
+        ),
+        pytest.param(
+            {"class_name": "function", "module": "builtins", "config": "act", "registered_name": "function"},
+            "act",
+            id="function-that-only-keras-can-judge",
+        ),
     ],
 )
 def test_names_what_is_outside_keras(tmp_path, suffix, layer, needs):
@@ -128,7 +138,7 @@ def test_names_what_is_outside_keras(tmp_path, suffix, layer, needs):
         pytest.param({"class_name": "__keras_tensor__", "config": {"shape": [1]}}, id="tensor-between-layers"),
         pytest.param({"class_name": "__tuple__", "items": [1]}, id="tuple"),
         pytest.param({"class_name": "Add", "module": "keras.src.ops.numpy", "config": {}}, id="operator"),
-        pytest.param({"class_name": "function", "module": "builtins", "config": "relu"}, id="activation"),
+        pytest.param({"class_name": "function", "module": "keras.activations", "config": "relu"}, id="activation"),
         pytest.param({"class_name": "DTypePolicy", "module": "keras", "config": {}}, id="dtype-policy"),
     ],
 )

@@ -19,7 +19,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import Budget, Setting, Stopping, StudyDefinition
+from hpo import Budget, Setting, Stopping, StudyDefinition, export_check
 from hpo.claims import Claim
 from hpo.datasets import Dataset, Split
 from hpo.devices import Slot
@@ -423,7 +423,10 @@ def test_what_is_recorded_is_the_precision_that_was_used(
     settings = [Setting({"batch_size": 90})]
     definition = _trained(model=model, settings=settings, budget=Budget(max_epochs=1), precision=asked)
     run = _objective(definition, RunDir(tmp_path))
-    assert [run(_claim(definition, 0)).records["precision"] for _ in range(2)] == [used] * 2
+    claims = [_claim(definition, 0) for _ in range(2)]
+    for claim in claims:  # an unregistered class cannot be exported
+        claim.trial.study.set_user_attr(export_check.ATTRIBUTE, export_check.OFF)
+    assert [run(claim).records["precision"] for claim in claims] == [used] * 2
     warned = [record.message for record in caplog.records if "trained in float32" in record.message]
     assert len(warned) == (asked != used)
     assert all('Give its last layer dtype="float32"' in message for message in warned)
@@ -660,3 +663,57 @@ def test_a_model_of_other_data_is_invalid(
     outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
     assert (outcome.state, outcome.stop_reason) == (TrialState.FAIL, "invalid_model")
     assert message in outcome.records["failure"]
+
+
+# Whether models can be exported
+
+
+def _with_lambda(params: dict[str, Any], dataset: Dataset) -> Any:
+    import keras
+
+    images = keras.Input(dataset.input_shape)
+    x = keras.layers.Flatten()(keras.layers.Lambda(lambda pixels: pixels / 255)(images))
+    units = 3 if params["learning_rate"] == 0.1 else dataset.num_classes
+    model = keras.Model(images, keras.layers.Dense(units, activation="softmax")(x))
+    model.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_the_first_trial_finds_that_no_model_can_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the study's fault and not the trial's; nothing is trained before that is known, and no test image read."""
+    monkeypatch.setattr("hpo.training.fit", lambda *arguments, **others: pytest.fail("trained"))
+    definition = _trained(
+        model=_with_lambda, settings=[Setting({"learning_rate": 0.1}), Setting({"learning_rate": 0.2})], budget=Budget()
+    )
+    run = _objective(definition, RunDir(tmp_path))
+    invalid = run(_claim(definition, 0))  # it tells nothing of the others
+    assert (invalid.state, invalid.stop_reason) == (TrialState.FAIL, "invalid_model")
+    with pytest.raises(StudyError, match=r"a 'Lambda', which runs code from the file.* --no-export-check"):
+        run(_claim(definition, 1))
+    assert not RunDir(tmp_path).test_reads.exists()
+
+
+def test_a_study_that_is_not_to_be_exported_is_searched_all_the_same(tmp_path: Path) -> None:
+    """As its launch has recorded."""
+    definition = _trained(
+        model=_with_lambda, space={"learning_rate": FloatDistribution(0.2, 0.5)}, budget=Budget(trials=1, max_epochs=1)
+    )
+    claim = _claim(definition)
+    claim.trial.study.set_user_attr("export_check", "off")
+    assert _objective(definition, RunDir(tmp_path))(claim).state == TrialState.COMPLETE
+
+
+def test_a_trial_with_the_check_is_the_trial_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check is made once a study, and what it draws from random numbers changes nothing."""
+    checked: list[Any] = []
+    check = export_check.check
+    monkeypatch.setattr(export_check, "check", lambda *given: checked.append(given) or check(*given))
+    definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=2))
+    claim = _claim(definition)
+    first = _objective(definition, RunDir(tmp_path / "first"))(claim)
+    again = _claim(definition)
+    again.trial.study.set_user_attr("export_check", claim.trial.study.user_attrs["export_check"])
+    second = _objective(definition, RunDir(tmp_path / "second"))(again)
+    assert len(checked) == 1
+    for name in ("loss", "val_loss", "val_accuracy"):
+        assert first.records["history"][name] == second.records["history"][name]

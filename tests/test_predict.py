@@ -205,7 +205,8 @@ def photos(tmp_path):
 def test_predicts(left_or_right, photos):
     """Each image gets its class, the three best, and a warning where it looks inverted or blank."""
     classes = ("left", "right", "top", "bottom")
-    dark, light, blank = predict(left_or_right, photos, classes, invert=False)
+    (dark, light, blank), errors = predict(left_or_right, photos, classes, invert=False)
+    assert errors == []
     assert (dark.path, dark.class_name, dark.warning) == (photos[0], "left", None)
     assert dark.top[0] == (dark.class_name, dark.probability)
     assert len(dark.top) == 3
@@ -215,14 +216,24 @@ def test_predicts(left_or_right, photos):
     assert "All one shade" in blank.warning
     assert json.loads(json.dumps(dark.as_json()))["path"] == str(photos[0])
 
-    dark, light, _ = predict(left_or_right, photos, classes, invert=True)
+    (dark, light, _), _ = predict(left_or_right, photos, classes, invert=True)
     assert (light.class_name, light.warning) == ("left", None)
     assert "leave out --invert" in dark.warning
 
 
 def test_predicts_nothing_for_no_images(left_or_right):
     """No images, no predictions."""
-    assert predict(left_or_right, [], "abcd", invert=False) == []
+    assert predict(left_or_right, [], "abcd", invert=False) == ([], [])
+
+
+def test_a_bad_picture_does_not_stop_the_others(left_or_right, photos, tmp_path):
+    """Each that cannot be used is named with its reason; the rest is classified, in order."""
+    (tmp_path / "text.png").write_text("no image")
+    paths = [photos[0], tmp_path / "text.png", tmp_path / "missing.png", photos[1]]
+    predictions, errors = predict(left_or_right, paths, ("left", "right", "top", "bottom"), invert=False)
+    assert [(each.path, each.class_name) for each in predictions] == [(photos[0], "left"), (photos[1], "right")]
+    assert ["text.png" in str(errors[0]), "missing.png does not" in str(errors[1])] == [True, True]
+    assert predict(left_or_right, paths[1:2], "abcd", invert=False)[0] == []
 
 
 def test_no_warning_for_colour(photos):
@@ -230,7 +241,7 @@ def test_no_warning_for_colour(photos):
     import keras
 
     model = keras.Sequential([keras.Input(COLOUR), keras.layers.GlobalAveragePooling2D(), keras.layers.Softmax()])
-    assert predict(model, photos[1:2], "abc", invert=False)[0].warning is None
+    assert predict(model, photos[1:2], "abc", invert=False)[0][0].warning is None
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 2), (None, None, 1)])
@@ -247,12 +258,13 @@ def test_predicts_files(left_or_right, photos, tmp_path):
     """A saved model is checked by its card and names the classes on it; without a card they are numbers."""
     path = tmp_path / "best.keras"
     left_or_right.save(path)
-    assert [p.class_name for p in predict_files(path, photos[:1], invert=False)] == ["0"]
-    card = dict.fromkeys(("study", "trial", "params", "metrics", "fingerprint", "versions", "input_shape"))
+    assert [p.class_name for p in predict_files(path, photos[:1], invert=False)[0]] == ["0"]
+    card = dict.fromkeys(("study", "trial", "params", "metrics", "fingerprint", "versions", "input"))
+    card |= {"outputs": "probabilities", "code": {}}
     card |= {"dataset": {"name": "digits"}, "classes": ["left", "right", "top", "bottom"]}
     card["files"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    path.with_suffix(".json").write_text(json.dumps(card))
-    assert [p.class_name for p in predict_files(path, photos[:1], invert=False)] == ["left"]
-    path.with_suffix(".json").write_text(json.dumps(card | {"files": {path.name: "0"}}))
+    path.with_suffix(".card.json").write_text(json.dumps(card))
+    assert [p.class_name for p in predict_files(path, photos[:1], invert=False)[0]] == ["left"]
+    path.with_suffix(".card.json").write_text(json.dumps(card | {"files": {path.name: "0"}}))
     with pytest.raises(FileError, match="must be the one its card describes"):
         predict_files(path, photos, invert=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import AsJson, Storage, Study, open_study, reader
+from hpo.cli.options import AsJson, Force, Storage, Study, open_study, path, reader
 from hpo.listing import print_csv, print_json, print_table, short
 from hpo.one_line import one_line
 
@@ -102,7 +102,7 @@ def report(
     storage: Storage = None,
     output_format: Annotated[str, typer.Option("--format", help="md (Markdown).")] = "md",
     output: Annotated[
-        Path | None, typer.Option(help="The file to write; of one that is there, other studies stay.")
+        Path | None, typer.Option(parser=path, help="The file to write; of one that is there, other studies stay.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -189,12 +189,15 @@ def dashboard(
 
 def data_show(
     dataset: Annotated[str, typer.Option(help="A data set's name or a .npz or .npy file.")],
-    output: Annotated[Path, typer.Option(help="The .png file to write.")],
+    output: Annotated[Path, typer.Option(parser=path, help="The .png file to write.")],
+    force: Force = False,
 ) -> None:
     """Draw the first training images with their classes."""
     from hpo import datasets
+    from hpo.output_file import check_output
     from hpo.run_dir import RunDir
 
+    check_output(output, datasets.is_grid, force=force)
     loaded = datasets.load(dataset, run_dir=RunDir.from_environment())
     datasets.grid(loaded, output)
     print(

@@ -1,22 +1,33 @@
 """Commands about trained models: export one, measure it, let it predict."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hpo.cli.options import AsJson, File, Storage, Study, open_study
+from hpo.cli.options import AsJson, File, Force, Storage, Study, open_study, path
 from hpo.listing import print_json
+from hpo.one_line import one_line
+
+_ModelPath = Annotated[Path, typer.Argument(parser=path, help="A .h5 or .keras file.")]
+_Code = Annotated[
+    Path | None,
+    typer.Option(parser=path, help="The file with the model's own layers, if it is not where its card says."),
+]
 
 
 def export(
     study: Study,
-    output: Annotated[Path, typer.Option(help="The .h5 file to write; .keras and .json go beside it.")],
+    output: Annotated[
+        Path, typer.Option(parser=path, help="The .h5 file to write, with .keras and .card.json beside it; or .keras.")
+    ],
     storage: Storage = None,
     trial: Annotated[int | None, typer.Option(min=0, help="Another trial than the best.")] = None,
     no_retrain: Annotated[bool, typer.Option("--no-retrain", help="Take the trial's own best weights.")] = False,
     file: File = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Retrain the best trial on all training images, measure it once on the test images, and save a proven model."""
@@ -32,7 +43,14 @@ def export(
     with silenced():
         import_backend()
         exported = run(
-            stored, RunDir.from_environment(), output, number=trial, retrain=not no_retrain, file=file, announce=say
+            stored,
+            RunDir.from_environment(),
+            output,
+            number=trial,
+            retrain=not no_retrain,
+            file=file,
+            force=force,
+            announce=say,
         )
     card = exported.card
     open_study(study, storage, write=True).set_user_attr(
@@ -44,13 +62,22 @@ def export(
     metrics = card["metrics"]
     print(f"Trial {card['trial']} of {card['study']}, weights {card['weights']}, {card['epochs']} epochs.")
     print(f"Test accuracy {metrics['test_accuracy']:.4f}, test loss {metrics['test_loss']:.4f}, read once.")
-    print(f"Wrote {exported.h5}, {exported.keras} and {exported.card_path}; both models reload without hpo and agree.")
-    print(f"Next:\n  hpo evaluate {exported.h5}")
+    shape = "x".join(map(str, card["input"]["shape"]))
+    print(f"Takes images of {shape}, uint8 pixels from 0 to 255. Gives {card['outputs']}.")
+    written = [*map(str, exported.models), str(exported.card_path)]
+    needed = f"with {' and '.join(card['code'])}" if card["code"] else "without hpo"
+    imports = ", which imports hpo," if exported.needs_hpo else ""
+    agree = "both models reload {} and agree" if len(exported.models) == 2 else "the model reloads {} and agrees"
+    print(f"Wrote {', '.join(written[:-1])} and {written[-1]}; {agree.format(needed + imports)}.")
+    if exported.left_out:
+        print(f"Not written: {output}, which cannot hold this model ({exported.left_out}).")
+    print(f"Next:\n  hpo evaluate {shlex.quote(str(exported.models[0]))}")
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A .h5 or .keras file.")],
+    model: _ModelPath,
     dataset: Annotated[str | None, typer.Option(help="A data set, if the model's card names none.")] = None,
+    code: _Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a saved model on the test images: accuracy, precision, recall, F1, confusion matrix."""
@@ -64,7 +91,7 @@ def evaluate(
     os.environ.update(Slot.from_environment().environment())
     with silenced():
         import_backend()
-        measured = evaluate_file(model, run_dir=RunDir.from_environment(), dataset=dataset)
+        measured = evaluate_file(model, run_dir=RunDir.from_environment(), dataset=dataset, code=code)
     if as_json:
         print_json(measured.as_json())
         return
@@ -76,9 +103,10 @@ def evaluate(
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A .h5 or .keras file.")],
-    images: Annotated[list[Path], typer.Argument(help="Photos of any size or colour mode.")],
+    model: _ModelPath,
+    images: Annotated[list[Path], typer.Argument(parser=path, help="Photos of any size or colour mode.")],
     invert: Annotated[bool, typer.Option("--invert", help="For dark objects on a light ground.")] = False,
+    code: _Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Name what is on photos: class and probability."""
@@ -91,11 +119,14 @@ def predict(
     os.environ.update(Slot.from_environment().environment())
     with silenced():
         import_backend()
-        predictions = predict_files(model, images, invert=invert)
+        predictions, errors = predict_files(model, images, invert=invert, code=code)
     if as_json:
         print_json([prediction.as_json() for prediction in predictions])
-        return
-    for prediction in predictions:
+    for prediction in [] if as_json else predictions:
         print(f"{prediction.path}: {prediction.class_name} ({prediction.probability:.1%})")
         if prediction.warning:
             print(f"  warning: {prediction.warning}", file=sys.stderr)
+    for error in errors:
+        print(one_line(f"hpo: {error}"), file=sys.stderr)
+    if errors:
+        raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """Options that several commands share, and the stored study that they name."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,6 +8,14 @@ import typer
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
+
+
+def path(text: str) -> Path:
+    """What every option and argument that is a path is parsed by."""
+    from hpo.run_dir import expanded
+
+    return expanded(text)
+
 
 Study = Annotated[str, typer.Option("--study", help="The stored study's name.")]
 Storage = Annotated[
@@ -17,6 +26,7 @@ File = Annotated[
     str | None, typer.Option(help="Where the study's code is on this machine: FILE.py, FILE.py:NAME or a name.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file at --output whatever it is.")]
 
 
 def open_study(study: str, storage: str | None, *, write: bool = False) -> "optuna.Study":

@@ -30,6 +30,9 @@ def launch(
     trial_timeout: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which a trial has hung and its process is killed.")
     ] = None,
+    no_export_check: Annotated[
+        bool, typer.Option("--no-export-check", help="Search even if no model of the study can be exported.")
+    ] = False,
     amend: Annotated[
         bool, typer.Option("--amend", help="Accept a changed definition where that is safe, other code, fewer trials.")
     ] = False,
@@ -54,7 +57,16 @@ def launch(
     )
     slots = devices.slots(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
     with progress(definition.metric if definition.objective is None else "value") as show:
-        done = run(definition, url, run_dir, slots, show=show, amend=amend, max_failures=max_failures)
+        done = run(
+            definition,
+            url,
+            run_dir,
+            slots,
+            show=show,
+            amend=amend,
+            max_failures=max_failures,
+            check_export=not no_export_check,
+        )
     status = done.status
     if done.ran == 0 and status.finished >= status.budget:
         # An experiment has no more trials than it lists.

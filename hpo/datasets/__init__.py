@@ -7,6 +7,6 @@ each time that it was taken. Nothing here imports TensorFlow or Keras.
 from hpo.datasets.dataset import Content, Dataset, Origin, Split
 from hpo.datasets.loader import load, load_test
 from hpo.datasets.merge import Merge
-from hpo.datasets.picture import grid
+from hpo.datasets.picture import grid, is_grid
 
-__all__ = ["Content", "Dataset", "Merge", "Origin", "Split", "grid", "load", "load_test"]
+__all__ = ["Content", "Dataset", "Merge", "Origin", "Split", "grid", "is_grid", "load", "load_test"]

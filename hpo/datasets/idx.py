@@ -18,7 +18,7 @@ from hpo.datasets.dataset import Content, Images, Split
 from hpo.datasets.download import download
 from hpo.datasets.npz import read_npz
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir
+from hpo.run_dir import RunDir, expanded
 
 # In one order: train images, train labels, test images, test labels.
 _FILES = (
@@ -74,9 +74,9 @@ class IdxSource:
     def _file(self, index: int, run_dir: RunDir) -> bytes:
         """The uncompressed content of one file."""
         file, pin = _FILES[index], self.sha256[index]
-        keras = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
+        keras = expanded(os.environ.get("KERAS_HOME") or "~/.keras") / "datasets"
         named = os.environ.get("HPO_DATA_DIR")
-        folders = [Path(named).expanduser()] if named else []
+        folders = [expanded(named)] if named else []
         folders += [Path("data"), Path("../shared/data"), run_dir.data_cache, keras]
         for folder in folders:
             path = folder / self.name / file

@@ -13,7 +13,7 @@ from hpo.datasets.merge import Merge, merge_classes, merge_labels
 from hpo.datasets.stratification import SplitRule
 from hpo.datasets.user_file import UserFile
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir
+from hpo.run_dir import RunDir, expanded
 
 _ORIGINS: dict[str, Origin] = {origin.name: origin for origin in (FASHION_MNIST, MNIST, Digits())}
 
@@ -98,7 +98,7 @@ def _find(name: str | Origin) -> Origin:
     if name in _ORIGINS:
         return _ORIGINS[name]
     if Path(name).suffix in (".npz", ".npy"):
-        return UserFile(Path(name).expanduser())
+        return UserFile(expanded(name))
     near = get_close_matches(name, _ORIGINS)
     raise DatasetError(
         f"A data set must be one of {', '.join(_ORIGINS)} or a path ending in .npz or .npy, but got {name!r}."

@@ -11,11 +11,12 @@ _MARGIN = 24
 _GAP = 8
 _FONT = 18
 _INK = "#333333"
+_SOFTWARE = "hpo data show"  # PNG's own keyword for what made a picture
 
 
 def grid(dataset: Dataset, path: Path, *, rows: int = 3, columns: int = 3) -> None:
     """Write a PNG of the first ``rows * columns`` training images, enlarged, each above its class name."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
     count = rows * columns
     images, labels = dataset.train.images[:count], dataset.train.labels[:count]
@@ -41,5 +42,18 @@ def grid(dataset: Dataset, path: Path, *, rows: int = 3, columns: int = 3) -> No
         large = Image.fromarray(image).resize((scale * width, scale * height), Image.Resampling.NEAREST)
         sheet.paste(large, (middle - large.width // 2, top))
         draw.text((middle, top + large.height + _GAP), name, fill=_INK, font=font, anchor="ma")
+    made_by = PngImagePlugin.PngInfo()
+    made_by.add_text("Software", _SOFTWARE)
     with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        sheet.save(temporary, format="PNG", pnginfo=made_by)
+
+
+def is_grid(path: Path) -> bool:
+    """Whether a file is a picture that `grid` wrote."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return picture.info.get("Software") == _SOFTWARE
+    except (OSError, ValueError, SyntaxError):  # SyntaxError: how Pillow says that a PNG is broken
+        return False

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import StudyError
 from hpo.models.optimizer import build_optimizer
+from hpo.run_dir import expanded
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +82,7 @@ def _base(name: str, weights: str | None, shape: tuple[int, int, int]) -> "keras
         return bases[name](include_top=False, weights=None, input_shape=shape)
     if weights != "imagenet":
         raise ValueError(f"weights must be 'imagenet' or None, but got {weights!r}")
-    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
+    folder = expanded(os.environ.get("KERAS_HOME") or "~/.keras") / "models"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Keras downloads in place: of several workers, each would find the half of a file that another writes.

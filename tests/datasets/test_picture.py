@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpo.datasets import Dataset, Split, grid
+from hpo.datasets import Dataset, Split, grid, is_grid
 
 
 def dataset(*shape: int, classes: tuple[str, ...] = ("Coat", "Bag")) -> Dataset:
@@ -47,3 +47,11 @@ def test_a_long_class_name_is_not_cut(tmp_path: Path) -> None:
         assert long.width > short.width
         right = np.asarray(long)[:, -24:]
     assert (right == 255).all()
+
+
+def test_only_such_a_picture_is_known_as_one(tmp_path: Path) -> None:
+    grid(dataset(1, 2, 2, 1), tmp_path / "grid.png", rows=1, columns=1)
+    Image.new("L", (2, 2)).save(tmp_path / "photo.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "grid.png").read_bytes()[:30])
+    (tmp_path / "text.png").write_text("no picture")
+    assert [is_grid(tmp_path / f"{name}.png") for name in ("grid", "photo", "cut", "text")] == [True] + [False] * 3
