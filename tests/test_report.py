@@ -17,6 +17,7 @@ from hpo.errors import StudyError, UsageError
 from hpo.models import build_cnn
 from hpo.report import best_setting, document, markdown
 from hpo.run_dir import RunDir
+from hpo.storage import backend_of
 
 NETWORK: dict[str, Any] = {"dataset": "digits", "model": build_cnn}
 
@@ -295,7 +296,8 @@ def test_a_study_with_an_objective_says_nothing_of_images(sqlite: BaseStorage, r
 def test_a_study_without_a_finished_trial_has_no_report(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Not one that has begun either; the error says what to type."""
     experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
-    message = "A report needs a finished trial, but 's' has none. Run it with: hpo launch --study s"
+    url = backend_of(sqlite).engine.url
+    message = f"A report needs a finished trial, but 's' has none. Run it with: hpo launch --study s --storage {url}"
     for begin in (lambda: None, experiment.give_back, experiment.start):
         begin()
         with pytest.raises(UsageError, match=_whole(message)):
@@ -502,7 +504,8 @@ def test_there_is_no_best_before_a_trial_has_a_value(sqlite: BaseStorage, run_di
     """The error says how to get one."""
     experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}, 2: {}}))
     experiment.fail("KeyError: 'x'")
-    message = "Study 's' has no finished trial yet. Continue it with: hpo launch --study s"
+    url = backend_of(sqlite).engine.url
+    message = f"Study 's' has no finished trial yet. Continue it with: hpo launch --study s --storage {url}"
     with pytest.raises(StudyError, match=_whole(message)):
         best_setting(experiment.study)
 
