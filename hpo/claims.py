@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.errors import InvalidModel, StudyAmended, StudyError, TrialError, TrialTimeout
 from hpo.sampling import draws_in_turn, has_untried, kept, reseed, shared
 from hpo.seeds import derive_seed
+from hpo.source_code import digest
 from hpo.space import Params
 from hpo.storage import (
     BEAT,
@@ -285,8 +286,14 @@ class Claims:
         return {"configuration": number, "uuid": uuid.uuid4().hex, "seed": seed, "attempt": 1, "deaths": 0}
 
     def _signed(self, configuration: dict[str, Any]) -> dict[str, Any]:
-        signature = {"worker": self._worker, "device": self._device, "token": self._token, "started": time.time()}
-        return {**configuration, **signature}
+        return {
+            **configuration,
+            "worker": self._worker,
+            "device": self._device,
+            "token": self._token,
+            "code": digest(self._definition.code),
+            "started": time.time(),
+        }
 
 
 def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:
@@ -343,18 +350,24 @@ def was_given_back(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and trial.user_attrs.get("given_back", False) is True
 
 
-def run_failed_again(study: optuna.Study) -> int:
-    """Give back the trials that failed by the study's own code, which may have been mended; how many there were.
+def run_failed_again(study: optuna.Study, definition: StudyDefinition) -> int:
+    """Give back the trials that failed by code that has been mended since; how many there were.
 
-    Their configurations run again, each with the parameters that it had.
+    So does code that has given no result yet: what was wrong may lie outside of it. The configurations run again, each
+    with the parameters that it had.
     """
     storage, study_id = study._storage, study._study_id
     # Not as this process may have read them before.
-    trials = backend_of(storage).get_all_trials(study_id, deepcopy=False, states=(TrialState.FAIL,))
+    trials = backend_of(storage).get_all_trials(study_id, deepcopy=False)
+    has_result = any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
     failed = [
         trial._trial_id
         for trial in trials
-        if trial.user_attrs.get("stop_reason") in _MENDABLE and _is_ours(trial) and not was_given_back(trial)
+        if trial.state == TrialState.FAIL
+        and trial.user_attrs.get("stop_reason") in _MENDABLE
+        and (claim := claim_of(trial))
+        and not was_given_back(trial)
+        and not (has_result and claim.get("code") == digest(definition.code))
     ]
     if failed:
         mark_finished(storage, study_id, failed, "given_back")

@@ -99,7 +99,7 @@ def launch(
         stored_study.check_data(study, dataset.sha256)
         study.set_user_attr("data_sha256", dataset.sha256)
     with study_lock(storage, study._study_id):
-        run_failed_again(study)
+        run_failed_again(study, definition)
     sampling.start_again(study)
     study.set_user_attr("max_failures", max_failures)
     if not check_export or amend:  # None: another model has to be checked

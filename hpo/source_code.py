@@ -8,6 +8,7 @@ whole modules beside the file that it imports, and `hpo.models` if a stock build
 import ast
 import functools
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def code_of(
     for file in siblings:
         code[file.relative_to(path.parent).as_posix()] = _digest(_tree(file))
     return code | _stock_code() if stock or any(_is_stock(node) for _, node in reached) else code
+
+
+def digest(code: Code) -> str:
+    """One hash (16 hexadecimal digits of SHA-256) of all parts."""
+    return hashlib.sha256(json.dumps(dict(code), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(recorded: Code, here: Code, file: str) -> list[str]:

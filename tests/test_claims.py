@@ -134,25 +134,35 @@ def test_a_failed_trial_counts_and_one_given_back_does_not(storage: BaseStorage,
     assert claims.next() is None
 
 
-def test_what_failed_by_the_code_runs_again_with_the_next_launch(sqlite: BaseStorage, run_dir: RunDir) -> None:
+@pytest.mark.parametrize(
+    ("last", "mended", "count"),
+    [
+        pytest.param(None, False, 2, id="no-result-yet"),
+        pytest.param(TrialState.PRUNED, True, 2, id="mended"),
+        pytest.param(TrialState.COMPLETE, False, 0, id="the-same-code"),
+    ],
+)
+def test_what_failed_by_the_code_runs_again_once_it_is_mended(
+    last: TrialState | None, mended: bool, count: int, sqlite: BaseStorage, run_dir: RunDir
+) -> None:
     """With its parameters and its place in the plan; a loss that was no number is a result of its configuration."""
-    claims = _claims(sqlite, run_dir, budget=Budget(trials=3), warm_starts=[{"x": 0.25}])
+    fields: dict[str, Any] = {"budget": Budget(trials=4), "warm_starts": [{"x": 0.25}]}
+    claims = _claims(sqlite, run_dir, **fields)
     first = _take(claims)
     params = claims._definition.search_space.suggest(first.trial)
     for claim, reason in ((first, "error"), (_take(claims), "nan"), (_take(claims), "invalid_model")):
         finish_trial(sqlite, claim.trial._trial_id, TrialState.FAIL, None, {"stop_reason": reason, "failure": "why"})
-    assert claims.next() is None
-    again = optuna.load_study(storage=open_storage(backend_of(sqlite).engine.url, write=True), study_name="s")
-    assert [run_failed_again(again), run_failed_again(again)] == [2, 0]
-    claims = Claims(again, claims._definition, "host-1", "cpu")
-    taken = [_take(claims) for _ in range(2)]
-    assert [(claim.configuration, claim.attempt) for claim in taken] == [(0, 2), (2, 2)]
-    assert taken[0].origin == {"warm_start": 0}
-    assert claims._definition.search_space.suggest(taken[0].trial) == params
-    for claim in taken:
-        _finish(claim)
-    assert claims.next() is None
-    backend_of(again._storage).engine.dispose()
+    if last is not None:
+        finish_trial(sqlite, _take(claims).trial._trial_id, last, 0.5, {"stop_reason": "completed"})
+    definition = _definition(**fields, code={"score": "mended"} if mended else {})
+    assert [run_failed_again(claims._study, definition) for _ in range(2)] == [count, 0]
+    claims = Claims(claims._study, definition, "host-1", "cpu")
+    stored_study.create_or_resume(sqlite, definition, run_dir, amend=True)
+    taken = [_take(claims) for _ in range(count)]
+    assert [(claim.configuration, claim.attempt) for claim in taken] == [(0, 2), (2, 2)][:count]
+    if taken:
+        assert taken[0].origin == {"warm_start": 0}
+        assert claims._definition.search_space.suggest(taken[0].trial) == params
 
 
 def test_a_lost_configuration_runs_again_with_its_parameters_and_seed(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -246,7 +256,7 @@ def test_a_foreign_claim_is_another_program_s_business(claim: Any, sqlite: BaseS
         claims._study.add_trial(optuna.create_trial(state=state, value=value, user_attrs={"claim": claim}))
     claimed = _take(claims)
     assert (claimed.number, claimed.configuration, claimed.attempt) == (3, 0, 1)
-    assert run_failed_again(claims._study) == 0
+    assert run_failed_again(claims._study, claims._definition) == 0
     assert give_back_of_worker(claims._study, "x", "lost_worker") == []
     assert claims._study.trials[0].state == TrialState.RUNNING
 
