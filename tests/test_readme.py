@@ -65,6 +65,12 @@ def test_study_files_run_as_written(name: str, trials: int, hpo: Hpo, write_stud
     assert f"Best trial of {name}" in answer.stdout
 
 
+def test_every_promise_names_the_test_of_its_purpose() -> None:
+    """And every such test belongs to a promise."""
+    named = set(re.findall(r"^\| .* \| `(test_\w+\.py)` \|$", README, flags=re.MULTILINE))
+    assert named == {path.name for path in (ROOT / "tests" / "purpose").glob("test_*.py")}
+
+
 def test_both_set_up_commands_are_there() -> None:
     """CI runs them as they stand here."""
     assert "    pip install . && hpo launch --study fmnist-cnn\n" in README
