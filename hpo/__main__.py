@@ -7,9 +7,12 @@ import sys
 
 def main() -> None:
     """Run the command line; ends the process with one of the exit codes of ``hpo.errors``."""
-    for stream in (sys.stdout, sys.stderr):
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+            setattr(sys, name, os.fdopen(descriptor, "w"))
         # A sign that the terminal's or the file's encoding lacks is written as its number.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        getattr(sys, name).reconfigure(errors="backslashreplace")
     try:
         _hide_password()
         code = _run()

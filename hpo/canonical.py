@@ -15,12 +15,12 @@ _SAFE_CHANGES = {"budget", "sampler", "pruner", "warm_starts"}
 
 
 def fingerprint(canonical: Mapping[str, Any]) -> str:
-    """SHA-256 (hexadecimal) of a canonical form, less what two launches of one study may differ in."""
+    """SHA-256 (hexadecimal) of a canonical form, except for what may differ between two launches of one study."""
     return hashlib.sha256(json.dumps(_meaning(canonical), sort_keys=True).encode()).hexdigest()
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for each value in which two canonical forms differ, less what two launches may differ in."""
+    """One line for each value in which two canonical forms differ, except for what may differ between launches."""
     before, after = _leaves(_meaning(old)), _leaves(_meaning(new))
     return [
         f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
@@ -37,7 +37,7 @@ def may_amend(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _meaning(canonical: Mapping[str, Any]) -> dict[str, Any]:
-    """A canonical form without what two launches may differ in: texts for people, reported figures, trials in all."""
+    """A canonical form without what may differ between two launches: texts for people, figures, trials in all."""
     meaning = {key: value for key, value in canonical.items() if key not in ("description", "remarks")}
     settings = enumerate(canonical.get("settings", ()))
     # By number, so that a difference shows the one setting and not all of them.

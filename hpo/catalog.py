@@ -184,7 +184,7 @@ def _only(studies: list[StudyDefinition], source: str, name: str | None) -> Stud
         return chosen[0]
     names = ", ".join(study.name for study in studies)
     if not chosen:
-        raise StudyError(f"{source} defines no study called {name!r}. It defines: {names}.")
+        raise UnknownStudy(f"{source} defines no study called {name!r}. It defines: {names}.")
     raise StudyError(f"{source} defines several studies: {names}. Name one, as in {source}:{studies[0].name}.")
 
 

@@ -4,15 +4,24 @@ import shlex
 
 from sqlalchemy.engine import URL
 
+from hpo.errors import StorageError
 from hpo.run_dir import RunDir
 from hpo.storage import has_secret, resolve_url
 
 
 def command(url: URL, *arguments: str) -> str:
     """``hpo`` with these arguments, for the storage at ``url``; without its password, of which `unsaid` tells."""
-    if not has_secret(url) and url != resolve_url(None, RunDir.from_environment()):
+    if not has_secret(url) and url != _default():
         arguments = (*arguments, "--storage", url.set(drivername=url.get_backend_name()).render_as_string())
     return shlex.join(["hpo", *arguments])
+
+
+def _default() -> URL | None:
+    """The storage of a command without ``--storage``; None if ``HPO_STORAGE`` names none that can be."""
+    try:
+        return resolve_url(None, RunDir.from_environment())
+    except StorageError:
+        return None
 
 
 def unsaid(url: URL) -> str:

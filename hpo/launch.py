@@ -141,7 +141,7 @@ def _supervise(
         leftovers.remove_all(study, run_dir)
         return Launched(ran=0, budget=before.budget, status=before)
     earlier = ended(study)
-    with _signals() as received:
+    with _signals() as received, stored_study.noticing_deletion(study._storage, definition.name):
         patience_of(study._storage).stopped = lambda: bool(received)
         try:
             crew.start(before.budget - before.finished)
@@ -156,8 +156,6 @@ def _supervise(
                 if received:
                     raise Interrupted(received.pop(0), _how_to_continue(study))
                 time.sleep(_POLL_SECONDS)
-        except KeyError as error:  # how Optuna says that a study is not there
-            raise HpoError(f"The study {definition.name!r} was deleted while it ran.") from error
         except Outage as error:
             if received:  # which it did not wait out
                 raise Interrupted(received.pop(0), str(error)) from None

@@ -58,7 +58,7 @@ class Patience:
         """Do ``action``, which must not mind being done twice, until the database does it.
 
         Raises:
-            Outage: it has not for ten minutes; for one where its disk is full. From then on at once.
+            Outage: it has not answered for ten minutes, or its disk has been full for one; at once on later calls.
         """
         if self._since is not None:  # a part of another
             return self._done(action)
@@ -95,7 +95,7 @@ class Patience:
 
 
 class PatientStorage(RDBStorage):
-    """Optuna's storage that waits where the database is away, once it has ``patience``; a new trial is born alive.
+    """Optuna's storage that waits while the database is away, once it has ``patience``; new trials have a heartbeat.
 
     What may be done twice is repeated: a read, or a write that sets a value. Making a trial may not; whoever does
     that looks first whether it was made.

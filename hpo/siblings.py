@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hpo.source_code import imported
 
-_offered: list[str] = []  # the folder of the study file that was read last
+# The folder of the study file that was read last, and whether it is in `sys.path` because of us.
+_offered: dict[str, bool] = {}
 
 
 class Uncached(SourceFileLoader):
@@ -42,13 +43,14 @@ def offer(folder: Path, check: Callable[[Path], None]) -> None:
     for module in {name.partition(".")[0] for name in _loaded()}:
         for name in [name for name in sys.modules if f"{name}.".startswith(f"{module}.")]:
             del sys.modules[name]
-    for path in _offered:
-        sys.path.remove(path)
-        del sys.path_importer_cache[path]
+    for path, is_ours in _offered.items():
+        if is_ours and path in sys.path:  # a study file may change it, too
+            sys.path.remove(path)
+        sys.path_importer_cache.pop(path, None)
     _offered.clear()
-    if str(folder) not in sys.path:
+    _offered[str(folder)] = str(folder) not in sys.path
+    if _offered[str(folder)]:
         sys.path.append(str(folder))
-        _offered.append(str(folder))
     sys.path_importer_cache[str(folder)] = FileFinder(
         str(folder), (ExtensionFileLoader, EXTENSION_SUFFIXES), (Checked, [".py"])
     )
@@ -59,7 +61,7 @@ def offer_to_children() -> None:
 
     Not if one of them has the name of an installed module: what is in ``PYTHONPATH`` comes first.
     """
-    for folder in _offered:
+    for folder in [folder for folder, is_ours in _offered.items() if is_ours]:
         files, packages = Path(folder).glob("*.py"), Path(folder).glob("*/__init__.py")
         names = [*(path.stem for path in files), *(path.parent.name for path in packages)]
         if all(_is_sibling(_spec(name)) for name in names if name.isidentifier()):
@@ -72,18 +74,27 @@ def siblings_of(path: Path) -> list[Path]:
     # What an `import` says, wherever it stands; and what was imported by other means.
     names = [*imported(path), *_loaded()]
     while names:
-        spec = _spec(names.pop())
-        if spec is None or spec.origin is None or not _is_sibling(spec) or Path(spec.origin) in found:
-            continue
-        module = Path(spec.origin)
-        files = sorted(module.parent.rglob("*.py")) if module.name == "__init__.py" else [module]
+        files = [file for file in _files(_spec(names.pop())) if file not in found]
         found += files
         names += [name for file in files for name in imported(file)]
     return sorted(found)
 
 
+def _files(spec: ModuleSpec | None) -> list[Path]:
+    """The files of a module beside the study file; of a package all, used or not."""
+    if spec is None or not _is_sibling(spec):
+        return []
+    if spec.origin is None:
+        folders = _folders(spec)
+    elif Path(spec.origin).name == "__init__.py":
+        folders = [Path(spec.origin).parent]
+    else:
+        return [Path(spec.origin)]
+    return [file for folder in folders for file in folder.rglob("*.py")]
+
+
 def _loaded() -> list[str]:
-    return [name for name, module in sys.modules.items() if _is_sibling(getattr(module, "__spec__", None))]
+    return [name for name, module in list(sys.modules.items()) if _is_sibling(getattr(module, "__spec__", None))]
 
 
 def _spec(name: str) -> ModuleSpec | None:
@@ -93,5 +104,11 @@ def _spec(name: str) -> ModuleSpec | None:
         return None
 
 
-def _is_sibling(spec: ModuleSpec | None) -> bool:
-    return spec is not None and isinstance(spec.loader, _Sibling)
+def _is_sibling(spec: object) -> bool:
+    return isinstance(spec, ModuleSpec) and (isinstance(spec.loader, _Sibling) or bool(_folders(spec)))
+
+
+def _folders(spec: ModuleSpec) -> list[Path]:
+    """Of a package without an ``__init__.py``, which Python's own loader loads, the folders beside the study file."""
+    places = spec.submodule_search_locations if spec.origin is None else None
+    return [Path(place) for place in places or () if str(Path(place).parent) in _offered]

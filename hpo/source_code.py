@@ -41,7 +41,7 @@ def code_of(
         hashes.setdefault(", ".join(sorted(names)) or "the top level", hashlib.sha256()).update(_plain(node).encode())
     code = {name: found.hexdigest()[:16] for name, found in hashes.items()}
     for file in siblings:
-        code[file.relative_to(path.parent).as_posix()] = _digest(_tree(file))
+        code[file.relative_to(path.parent).as_posix()] = _file_digest(file)
     return code | _stock_code() if stock or any(_is_stock(node) for _, node in reached) else code
 
 
@@ -60,9 +60,13 @@ def differences(recorded: Code, here: Code, file: str) -> list[str]:
 
 
 def imported(path: Path) -> set[str]:
-    """The top-level names of all modules that a file imports, anywhere in it."""
-    names = set()
-    for node in ast.walk(_tree(path)):
+    """The top-level names of all modules that a file imports, anywhere in it; none if Python cannot read it."""
+    names: set[str] = set()
+    try:
+        tree = _tree(path)
+    except (SyntaxError, ValueError):
+        return names
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -72,15 +76,19 @@ def imported(path: Path) -> set[str]:
 
 @functools.cache
 def _stock_code() -> dict[str, str]:
-    return {f"hpo/models/{path.name}": _digest(_tree(path)) for path in sorted(_MODELS.glob("*.py"))}
+    return {f"hpo/models/{path.name}": _file_digest(path) for path in sorted(_MODELS.glob("*.py"))}
 
 
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes())
 
 
-def _digest(tree: ast.AST) -> str:
-    return hashlib.sha256(_plain(tree).encode()).hexdigest()[:16]
+def _file_digest(path: Path) -> str:
+    try:
+        code = _plain(_tree(path)).encode()
+    except (SyntaxError, ValueError):  # a template, or one of an older Python, which lies in a package unused
+        code = path.read_bytes()
+    return hashlib.sha256(code).hexdigest()[:16]
 
 
 def _plain(node: object) -> str:

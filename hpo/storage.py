@@ -257,9 +257,14 @@ def mark_finished(storage: BaseStorage, study_id: int, trial_ids: Sequence[int],
 
     def write() -> None:
         with _create_scoped_session(backend_of(storage).scoped_session) as session:
-            session.add_all(
-                models.TrialUserAttributeModel(trial_id=trial_id, key=name, value_json="true") for trial_id in trial_ids
-            )
+            for trial_id in trial_ids:
+                trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+                # It is there if the answer to an earlier commit was lost.
+                attribute = models.TrialUserAttributeModel.find_by_trial_and_key(
+                    trial, name, session
+                ) or models.TrialUserAttributeModel(trial_id=trial_id, key=name)
+                attribute.value_json = "true"
+                session.add(attribute)
 
     patience_of(storage)(write)
     storage._studies.pop(study_id, None)  # Optuna reads a trial that has ended once

@@ -7,7 +7,7 @@ import platform
 import socket
 import subprocess
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hpo import catalog
 from hpo.canonical import changes, may_amend
 from hpo.command import command, unsaid
 from hpo.devices import machine
-from hpo.errors import StudyChanged, StudyError, UnknownStudy
+from hpo.errors import HpoError, StudyChanged, StudyError, UnknownStudy
 from hpo.run_dir import RunDir, write_json
 from hpo.source_code import differences
 from hpo.storage import backend_of, shown, study_lock
@@ -177,6 +177,21 @@ def resumed(storage: BaseStorage, definition: StudyDefinition) -> StudyDefinitio
         return definition
     earlier = recorded(load(storage, definition.name)).get("overrides", {})
     return definition.with_overrides(**{**earlier, **definition.overrides})
+
+
+@contextlib.contextmanager
+def noticing_deletion(storage: BaseStorage, name: str) -> Iterator[None]:
+    """Say that the study ``name`` was deleted instead of raising the KeyError by which Optuna says it.
+
+    Raises:
+        HpoError: it is not there any more.
+    """
+    try:
+        yield
+    except KeyError as error:
+        if name in names(storage):
+            raise
+        raise HpoError(f"The study {name!r} was deleted while it ran.") from error
 
 
 def budget_of(study: optuna.Study) -> int:

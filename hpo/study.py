@@ -391,7 +391,7 @@ class StudyDefinition:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of the canonical form, less the budget's trials, which may grow."""
+        """SHA-256 (hexadecimal) of the canonical form, except for the budget's trials, which may grow."""
         return canonical.fingerprint(self.canonical())
 
 

@@ -55,6 +55,7 @@ def work(
     Raises:
         StudyError: the study is not there, this code defines another one, or its sampler fails.
         StudyAmended: another launch amended it between two trials.
+        HpoError: it was deleted.
         Interrupted: SIGINT or SIGTERM; the trial that ran is given back.
     """
     study = stored_study.load(storage, name)
@@ -63,7 +64,8 @@ def work(
     sampling.check(definition.sampler, definition.search_space)
     if definition.objective is None:
         import_backend()
-    return Worker(study, definition, run_dir, slot, is_watched=is_watched).run()
+    with stored_study.noticing_deletion(storage, name):
+        return Worker(study, definition, run_dir, slot, is_watched=is_watched).run()
 
 
 class Worker:

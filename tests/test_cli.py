@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -910,6 +911,14 @@ def test_a_disk_that_fills_up_ends_the_launch_in_one_line(launched: Place, tmp_p
     assert answer.returncode in (1, 2)
     _line(answer)
     assert _studies(run_dir) == ["sheet"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_output_is_no_error(closed: str, hpo: Hpo, tmp_path: Path) -> None:
+    """Some programs start others so."""
+    command = f"{shlex.quote(sys.executable)} -m hpo studies {closed}"
+    answer = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, "")
 
 
 def test_an_empty_folder_has_the_shipped_studies(hpo: Hpo, tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ def test_another_storage_is_named_and_quoted(storage: str, option: str, run_dir:
     assert unsaid(url) == ""
 
 
+def test_a_storage_is_named_beside_one_that_cannot_be(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable was overruled by an option; that it is wrong must not end a search that has its result."""
+    url = resolve_url(None, run_dir)
+    monkeypatch.setenv("HPO_STORAGE", "nonsense")
+    assert command(url, "dashboard") == f"hpo dashboard --storage sqlite:///{run_dir.database}"
+
+
 @pytest.mark.parametrize("storage", ["postgresql://me:canary@db/x", "postgresql://me@db/x?password=canary"])
 def test_a_password_is_left_out_and_said_to_be_needed(storage: str, run_dir: RunDir) -> None:
     """Everybody sees a command line."""

@@ -44,15 +44,29 @@ def test_each_study_file_imports_what_is_beside_it(tmp_path: Path) -> None:
     assert [path for path in sys.path if path.startswith(str(tmp_path))] == [str(tmp_path / "one")]
 
 
-def test_a_package_beside_it_is_a_module(tmp_path: Path) -> None:
-    """With the modules in it, all of which are its code."""
+@pytest.mark.parametrize("others", [("__init__.py",), ()], ids=["with-init", "without-init"])
+def test_a_package_beside_it_is_a_module(others: tuple[str, ...], tmp_path: Path) -> None:
+    """With the modules in it, all of which are its code, also one that Python cannot read and nobody imports."""
     path = _study(tmp_path / "one", "one", STUDY.replace("import helpers", "from nets import wide as helpers"))
     (tmp_path / "one" / "nets").mkdir()
-    (tmp_path / "one" / "nets" / "__init__.py").write_text("")
+    for name in others:
+        (tmp_path / "one" / "nets" / name).touch()
+    (tmp_path / "one" / "nets" / "old.py").write_text("print 'Python 2'\n")
     (tmp_path / "one" / "nets" / "wide.py").write_text("NAME = 'wide'\n")
     study = catalog.load(path)
     assert study.description == "wide"
-    assert {"nets/__init__.py", "nets/wide.py"} <= set(study.code)
+    assert {name for name in study.code if "/" in name} == {f"nets/{name}" for name in (*others, "old.py", "wide.py")}
+    (tmp_path / "one" / "nets" / "wide.py").write_text("NAME = 'wider'\n")
+    changed = catalog.load(path)
+    assert changed.description == "wider"
+    assert {name for name in study.code if study.code[name] != changed.code[name]} == {"nets/wide.py"}
+
+
+def test_a_study_file_may_change_the_path_itself(tmp_path: Path) -> None:
+    """The next one is read all the same."""
+    own = "\nimport sys\nsys.path = [path for path in sys.path if path != __file__.rpartition('/')[0]]\n"
+    one, two = (_study(tmp_path / name, name, STUDY + own) for name in ("one", "two"))
+    assert [catalog.load(path).description for path in (one, two)] == ["one", "two"]
 
 
 def test_what_is_installed_comes_first(tmp_path: Path) -> None:

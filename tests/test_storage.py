@@ -24,6 +24,7 @@ from hpo.storage import (
     backend_of,
     finish_trial,
     first_line,
+    mark_finished,
     open_storage,
     pulses,
     resolve_url,
@@ -246,6 +247,18 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(storage: BaseStorage, mo
     with pytest.raises(UpdateFinishedTrialError):
         finish_trial(storage, others, TrialState.COMPLETE, 0.5, records)
     assert study.trials[1].user_attrs.keys() == {"given_back", "ended"}
+
+
+def test_a_mark_may_be_made_twice(storage: BaseStorage) -> None:
+    """As after a commit whose answer was lost; both trials have it, and are read anew."""
+    study = optuna.create_study(storage=storage, study_name="s")
+    ended = [_running(study) for _ in range(2)]
+    for trial in ended:
+        finish_trial(storage, trial, TrialState.FAIL, None, {})
+    assert not any(trial.user_attrs.get("given_back") for trial in study.trials)
+    mark_finished(storage, study._study_id, ended[:1], "given_back")
+    mark_finished(storage, study._study_id, ended, "given_back")
+    assert [trial.user_attrs["given_back"] for trial in study.trials] == [True, True]
 
 
 def test_pulses_are_of_running_trials(storage: BaseStorage) -> None:

@@ -391,6 +391,16 @@ def test_a_worker_without_the_code_says_so(launched: optuna.Study, write_study: 
         stored_study.stored_definition(launched)
 
 
+def test_another_file_of_the_same_name_leads_nobody_astray(
+    launched: optuna.Study, write_study: Callable[..., Path]
+) -> None:
+    """The launch was on another machine, and the file stands in another folder here."""
+    launched.set_user_attr("source", "/elsewhere/instant.py:instant")
+    path = write_study()
+    (path.parents[1] / "instant.py").write_text(path.read_text().replace('name="instant"', 'name="unlike"'))
+    assert stored_study.stored_definition(launched).file == "studies/instant.py"
+
+
 def test_other_data_are_refused(storage: BaseStorage) -> None:
     """A file of one's own is altered in its place; trials on the one and the other cannot be compared."""
     study = optuna.create_study(storage=storage, study_name="s")

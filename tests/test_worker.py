@@ -105,6 +105,17 @@ def test_a_worker_with_another_definition_refuses_to_join(
     backend_of(study._storage).engine.dispose()
 
 
+def test_a_worker_whose_study_is_deleted_ends_in_one_line(
+    hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir
+) -> None:
+    """As in the dashboard; here by the trial itself, for want of a moment to meet."""
+    delete = "__import__('optuna').delete_study(study_name='instant', storage=trial._trial.storage)"
+    study = _record(write_study(INSTANT.replace("return", f"{delete}; return")), run_dir)
+    [*_, last] = hpo("worker", "--study", "instant", code=1).stderr.splitlines()
+    assert last == "hpo: The study 'instant' was deleted while it ran."
+    backend_of(study._storage).engine.dispose()
+
+
 def test_a_worker_needs_a_launch_first(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
     """It says what to type."""
     study = _record(write_study(INSTANT), run_dir)
