@@ -56,7 +56,7 @@ def available() -> tuple[list[StudyDefinition], list[str]]:
 
 
 def read_file(path: Path) -> list[StudyDefinition]:
-    """The studies that one Python file defines, in order; runs the file."""
+    """The studies that one Python file defines, in order; those that it imports if it defines none. Runs the file."""
     if not _is_file(path):
         raise UnknownStudy(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
     check_writers(path)
@@ -76,6 +76,9 @@ def read_file(path: Path) -> list[StudyDefinition]:
         raise StudyError(f"{path} does not import: {_where(error, path)}. Fix the file and launch again.") from error
     variables = {name: value for name, value in vars(module).items() if isinstance(value, StudyDefinition)}
     studies = list({id(study): study for study in variables.values()}.values())
+    # One that it imports from beside, to make another of it, is that module's.
+    others = {id(value) for other in siblings.loaded() for value in vars(sys.modules[other]).values()}
+    studies = [study for study in studies if id(study) not in others] or studies
     if not studies:
         raise StudyError(f"{path} defines no study. Assign a StudyDefinition to a variable of the module.")
     _check_names(studies, str(path))

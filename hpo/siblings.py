@@ -40,7 +40,7 @@ def offer(folder: Path, check: Callable[[Path], None]) -> None:
             check(Path(path))
             return super().get_data(path)
 
-    for module in {name.partition(".")[0] for name in _loaded()}:
+    for module in {name.partition(".")[0] for name in loaded()}:
         for name in [name for name in sys.modules if f"{name}.".startswith(f"{module}.")]:
             del sys.modules[name]
     for path, is_ours in _offered.items():
@@ -72,7 +72,7 @@ def siblings_of(path: Path) -> list[Path]:
     """The files beside a study file that it, or one of them, imports; of a package all. Call it after the import."""
     found: list[Path] = []
     # What an `import` says, wherever it stands; and what was imported by other means.
-    names = [*imported(path), *_loaded()]
+    names = [*imported(path), *loaded()]
     while names:
         files = [file for file in _files(_spec(names.pop())) if file not in found]
         found += files
@@ -93,7 +93,8 @@ def _files(spec: ModuleSpec | None) -> list[Path]:
     return [file for folder in folders for file in folder.rglob("*.py")]
 
 
-def _loaded() -> list[str]:
+def loaded() -> list[str]:
+    """The names of those modules beside the study file that have been imported."""
     return [name for name, module in list(sys.modules.items()) if _is_sibling(getattr(module, "__spec__", None))]
 
 

@@ -113,6 +113,18 @@ def test_one_of_several_studies_is_named_after_the_path(write_study: WriteStudy)
         catalog.load("studies/many.py:three")
 
 
+def test_a_study_made_from_an_imported_one_is_the_only_one_of_its_file(write_study: WriteStudy) -> None:
+    """The other is defined by its own file, and both are listed once."""
+    write_study(IMPORTS + _study("base"), "base.py")
+    derived = "import dataclasses\nfrom base import study as base\n"
+    write_study(derived + 'study = dataclasses.replace(base, name="derived")\n', "derived.py")
+    assert catalog.load("studies/derived.py").name == "derived"
+    studies, broken = catalog.available()
+    assert broken == []
+    assert {"base", "derived"} <= {study.name for study in studies}
+    assert "base.py" in catalog.load("derived").code
+
+
 def test_two_variables_for_one_study_are_one_study(write_study: WriteStudy) -> None:
     """``default = study`` is no second study of that name."""
     write_study(IMPORTS + _study("mine") + "default = study", "mine.py")
