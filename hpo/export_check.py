@@ -72,14 +72,31 @@ def _reloaded(model: "keras.Model", path: Path) -> "keras.Model":
 
     for layer in model._flatten_layers():
         # Keras makes up a configuration of the defaults: with them it loads, and another trial's model does not.
-        arguments = signature(type(layer).__init__).parameters.keys() - {"self", "args", "kwargs", "name"}
-        if isinstance(layer, keras.Model) and arguments and type(layer).get_config is keras.Model.get_config:
+        if isinstance(layer, keras.Model) and _has_arguments(type(layer)) and not _has_config(type(layer)):
             raise FileError(
                 f"A model class with arguments must have a get_config, but {type(layer).__name__} has none."
             )
     model_file.save(model, path)
     code_file.files_of(inspect_model(path))
     return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def _has_arguments(kind: type) -> bool:
+    """Whether a model class takes arguments besides those that Keras saves of every model."""
+    arguments = signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    named = {one.name for one in arguments if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    return bool(named - {"self", "name", "trainable", "dtype"})
+
+
+def _has_config(kind: type) -> bool:
+    """Whether a model class, or Keras for it, saves its arguments; of a functional one Keras saves the graph."""
+    import keras
+    from keras.src.models.functional import Functional, functional_like_constructor
+
+    get_config = kind.get_config  # type: ignore[attr-defined]
+    return get_config is not keras.Model.get_config and (
+        get_config is not Functional.get_config or functional_like_constructor(kind)
+    )
 
 
 def _outputs(model: "keras.Model", images: NDArray[np.uint8]) -> NDArray[Any]:

@@ -81,6 +81,18 @@ class NetWithoutConfig(Net):
     def __init__(self, units=3, **kwargs):
         super().__init__(**kwargs)
 
+@register
+class NetWithOptions(Net):
+    def __init__(self, *, name="net", **options):
+        super().__init__(name=name, **options)
+
+@register
+class GraphWithoutConfig(keras.Model):
+    def __init__(self, units=3):
+        images = keras.Input((4, 4, 1))
+        units = layers.Dense(units)(layers.Flatten()(images))
+        super().__init__(images, layers.Dense(2, activation="softmax")(units))
+
 class UnregisteredNet(Net):
     pass
 
@@ -118,6 +130,8 @@ KINDS = {
     "unregistered-model": lambda images: (UnregisteredNet(), SPARSE),
     "lambda": lambda images: (head(layers.Lambda(lambda x: x / 2)), SPARSE),
     "lambda-as-activation": lambda images: (head(layers.Dense(2, activation=lambda x: x / 2)), SPARSE),
+    "subclassed-with-options": lambda images: (NetWithOptions(), SPARSE),
+    "graph-without-config": lambda images: (GraphWithoutConfig(), SPARSE),
     "model-without-config": lambda images: (NetWithoutConfig(), SPARSE),
     "layer-with-a-hidden-state": lambda images: (head(Forgetful()), SPARSE),
     "logits-to-a-loss-of-probabilities": lambda images: (head(last=layers.Dense(2)), SPARSE),
@@ -162,6 +176,7 @@ def dataset() -> Dataset:
         ("own-layer", True), ("own-activation", True), ("own-regularizer", True), ("own-loss", True),
         ("loss-that-is-a-lambda", True), ("normalization", True),
         ("normalization-of-all", False), ("subclassed", False),
+        ("subclassed-with-options", False),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`:UserWarning")
@@ -189,6 +204,7 @@ def test_what_can_be_exported_passes(
         pytest.param("lambda", "it holds a 'Lambda', which runs code.*Decorate", id="lambda"),
         pytest.param("lambda-as-activation", "loaded again after the search: .*Decorate", id="lambda-as-activation"),
         pytest.param("model-without-config", "must have a get_config, but NetWithoutConfig has none", id="config"),
+        pytest.param("graph-without-config", "must have a get_config, but GraphWithoutConfig has none", id="graph"),
         pytest.param("layer-with-a-hidden-state", "gives other outputs than before", id="hidden-state"),
         pytest.param("logits-to-a-loss-of-probabilities", "logits to a loss with from_logits=True, but", id="loss"),
     ],
