@@ -88,14 +88,14 @@ class EpochWatch(StopAtNan):
         if self.failure is not None or self.stop_reason == "interrupted":
             return
         values = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}
-        available = ", ".join(sorted(values))
+        reported = sorted(values)
         values["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         values["seconds"] = time.perf_counter() - self._epoch_started
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
-        if self._metric not in values:
+        if self._metric not in reported:
             raise StudyError(
-                f"The metric {self._metric!r} is not among those that the model reports: {available}. "
+                f"The metric {self._metric!r} is not among those that the model reports: {', '.join(reported)}. "
                 "Name one of them as the study's `metric`, or compile the model with it."
             )
         if self._record(values[self._metric], epoch + 1):

@@ -18,11 +18,12 @@ from hpo import code_file, datasets, export_check, model_file, results, stored_s
 from hpo.datasets import Dataset
 from hpo.errors import FileError, HpoError, StudyError, TrialFailure, UsageError
 from hpo.evaluate import evaluate, in_batches
+from hpo.failures import is_disk_full
 from hpo.input_file import reading, sha256
 from hpo.model_inspection import inspect_model
 from hpo.objective import DEFAULT_BATCH_SIZE, WEIGHTS_FILE, build
 from hpo.output_file import check_output
-from hpo.outputs import outputs_of
+from hpo.outputs import as_probabilities, outputs_of
 from hpo.proof import prove, reason
 from hpo.results import TrialRecord
 from hpo.run_dir import RunDir, write_json
@@ -81,7 +82,9 @@ def export(
         UsageError: the study has no such finished trial, no model, or ``output`` cannot be written.
         StudyError: the model of the study is another one than the trial's, or cannot be exported.
         FileError: the weights that the trial kept are not those of its model.
+        UsageError: what the trained model gives are no probabilities, such as after a loss of nan.
         HpoError: the saved file does not predict what the model predicts.
+        OSError: the disk is full; an earlier export is left as it was.
     """
     definition = stored_study.stored_definition(study, file)
     if definition.model is None:
@@ -152,13 +155,14 @@ def export(
             "files": {path.name: sha256(path) for path in saved.models},
         }
         card = json.loads(json.dumps(card))
-        for path in saved.models:
-            path.replace(output.parent / path.name)
+        place = model_file.card_path(output)
+        write_json(Path(folder) / place.name, card)  # before an earlier export is replaced: the disk may be full
+        for path in (*saved.models, Path(folder) / place.name):
+            path.replace(place.with_name(path.name))
     models = tuple(output.parent / path.name for path in saved.models)
     if output not in models:
         output.unlink(missing_ok=True)  # of an earlier export, which the new card does not describe
-    write_json(model_file.card_path(output), card)
-    return Exported(models, model_file.card_path(output), card, saved.left_out, saved.needs_hpo)
+    return Exported(models, place, card, saved.left_out, saved.needs_hpo)
 
 
 def _is_exported(place: Path) -> bool:
@@ -266,6 +270,8 @@ def _saved(model: "keras.Model", folder: Path, output: Path, dataset: Dataset) -
     """
     images, batch_size = in_batches(model, np.ascontiguousarray(dataset.validation.images[:_PROOF_IMAGES]))
     expected = model.predict(images, batch_size=batch_size, verbose=0)
+    outputs = outputs_of(model, expected)
+    as_probabilities(expected, outputs)  # raises now what would else be seen when the test split is read
     native, h5 = folder / f"{output.stem}.keras", folder / f"{output.stem}.h5"
     model_file.save(model, native)
     code = code_file.files_of(inspect_model(native))
@@ -275,6 +281,8 @@ def _saved(model: "keras.Model", folder: Path, output: Path, dataset: Dataset) -
             model_file.save(model, h5)
             models.insert(0, h5)
         except Exception as error:  # the older format holds less, and Keras says so by many errors
+            if is_disk_full(error):
+                raise
             errors[h5] = f"Keras does not save it: {reason(str(error))}"
     proof = prove(models, images, expected, batch_size=batch_size, code=[Path(file) for file in code])
     errors |= proof.errors
@@ -282,7 +290,7 @@ def _saved(model: "keras.Model", folder: Path, output: Path, dataset: Dataset) -
         raise HpoError(f"The saved {output.stem}.keras does not hold the model: {errors[native]}. Nothing was written.")
     return _Saved(
         models=[path for path in models if path not in errors],
-        outputs=outputs_of(model, expected),
+        outputs=outputs,
         code=code,
         left_out=errors.get(h5),
         needs_hpo=proof.needs_hpo,

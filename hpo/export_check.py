@@ -1,6 +1,5 @@
 """Whether the models of a study can be exported: tried on an untrained one, before a search spends hours on them."""
 
-import errno
 from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,7 @@ from hpo import code_file, model_file
 from hpo.datasets import Dataset
 from hpo.errors import FileError, StudyError, UsageError
 from hpo.evaluate import check_fit, in_batches
-from hpo.failures import is_out_of_memory
+from hpo.failures import is_disk_full, is_out_of_memory
 from hpo.model_inspection import inspect_model
 from hpo.outputs import as_probabilities, outputs_of
 from hpo.proof import reason
@@ -21,8 +20,8 @@ from hpo.proof import reason
 if TYPE_CHECKING:
     import keras
 
-ATTRIBUTE = "export_check"  # of a study: one of the two
-PASSED, OFF = "passed", "off"
+ATTRIBUTE = "export_check"  # of a study: the code that has passed it, or OFF
+OFF = "off"
 
 _IMAGES = 8
 _REMEDY = (
@@ -54,7 +53,7 @@ def check(model: "keras.Model", dataset: Dataset) -> None:
         try:
             again = _outputs(_reloaded(model, path), images)
         except Exception as error:  # of Keras and of the study's own code, anything
-            if is_out_of_memory(error) or getattr(error, "errno", None) == errno.ENOSPC:
+            if is_out_of_memory(error) or is_disk_full(error):
                 raise  # no matter of the model
             why = str(error).replace(str(path), "it") if isinstance(error, FileError) else reason(f"{error}") + "."
             raise StudyError(

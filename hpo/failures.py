@@ -1,5 +1,6 @@
 """Trials that fail: for want of memory, or one after another, which ends a study; and what they have in common."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     # By name: each of Keras's backends has its own classes, and this module imports none of them.
     text = f"{type(error).__name__}: {error}"
     return isinstance(error, MemoryError) or "ResourceExhausted" in text or "RESOURCE_EXHAUSTED" in text
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether ``error`` says that a disk, or this user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def ended(study: optuna.Study) -> set[int]:

@@ -1,7 +1,6 @@
 """One trial, from its parameters to its recorded result."""
 
 import dataclasses
-import errno
 import gc
 import logging
 import math
@@ -27,7 +26,7 @@ from hpo.devices import Slot
 from hpo.errors import NanLoss, Outage, OutOfMemory, StudyError, TrialError, TrialFailure, TrialInterrupted
 from hpo.evaluate import evaluate
 from hpo.events import EventLog
-from hpo.failures import is_out_of_memory
+from hpo.failures import is_disk_full, is_out_of_memory
 from hpo.one_line import one_line
 from hpo.pruning import should_prune
 from hpo.run_dir import RunDir
@@ -184,7 +183,7 @@ class Objective:
         except TrialFailure as failure:
             return self._failed(trial, failure)
         except (Exception, SystemExit) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise Outage(
                     f"The disk that holds {self._run_dir.home} is full. Free some space and launch again: what was "
                     "recorded is whole."
@@ -274,8 +273,8 @@ class Objective:
         Raises:
             StudyError: they cannot.
         """
-        study = claim.trial.study
-        if self._can_export or study.user_attrs.get(export_check.ATTRIBUTE):
+        study, code = claim.trial.study, dict(self._definition.code)
+        if self._can_export or study.user_attrs.get(export_check.ATTRIBUTE) in (export_check.OFF, code):
             self._can_export = True
             return
         assert self._dataset is not None
@@ -287,7 +286,7 @@ class Objective:
             return  # of this configuration: the next trial tells
         except StudyError as error:
             raise StudyError(f"{error} `hpo launch` with --no-export-check searches all the same.") from error
-        study.set_user_attr(export_check.ATTRIBUTE, export_check.PASSED)
+        study.set_user_attr(export_check.ATTRIBUTE, code)
 
     def _fit(
         self, claim: Claim, trial: ReportedTrial, dataset: Dataset, precision: str, *, parts: int

@@ -151,6 +151,7 @@ def fit(
                 mode=mode,
                 patience=settings.stopping.reduce_lr_patience,
                 factor=settings.stopping.reduce_lr_factor,
+                min_delta=0,  # as in early stopping: how much better an epoch has to be depends on the metric's unit
             )
         )
     try:

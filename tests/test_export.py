@@ -1,6 +1,7 @@
 """From a finished trial to files that load anywhere."""
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
@@ -19,7 +20,7 @@ from hpo import datasets, model_file, results, stored_study, training
 from hpo.errors import FileError, HpoError, StudyError, UsageError
 from hpo.export import Exported, export
 from hpo.proof import Proof
-from hpo.run_dir import RunDir
+from hpo.run_dir import RunDir, write_json
 from hpo.storage import backend_of, open_storage, resolve_url
 
 # Half precision, so that the test sees that what is exported is not; and a trial that fails.
@@ -197,6 +198,41 @@ def test_the_test_images_are_read_when_all_is_proven(
         export(study, runs, tmp_path / "best.h5", number=0, retrain=False)
     assert (runs.test_reads.read_text() if runs.test_reads.exists() else "") == reads
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_gives_nan_costs_no_read_of_the_test_images(
+    study: optuna.Study, runs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one whose retraining went astray in its last batch."""
+    reads = runs.test_reads.read_text() if runs.test_reads.exists() else ""
+    monkeypatch.setattr("hpo.export._own_weights", lambda model, *_: [w * np.nan for w in model.get_weights()])
+    with pytest.raises(UsageError, match=r"must give probabilities .* it gives \[nan, .* where there is nan, train it"):
+        _quick(study, runs, tmp_path / "best.h5")
+    assert (runs.test_reads.read_text() if runs.test_reads.exists() else "") == reads
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".json"])
+def test_a_full_disk_leaves_the_export_before_it(
+    suffix: str, study: optuna.Study, runs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Model files and card are replaced together, when all of them are written."""
+    _quick(study, runs, tmp_path / "best.h5")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def failing(write: Callable[[Any, Path], None], path_first: bool) -> Callable[..., None]:
+        def write_or_fail(*given: Any) -> None:
+            if given[0 if path_first else 1].suffix == suffix:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(*given)
+
+        return write_or_fail
+
+    monkeypatch.setattr(model_file, "save", failing(model_file.save, path_first=False))
+    monkeypatch.setattr("hpo.export.write_json", failing(write_json, path_first=True))
+    with pytest.raises(OSError, match="No space left on device"):
+        _quick(study, runs, tmp_path / "best.h5")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def _quick(study: optuna.Study, runs: RunDir, output: Path, *, force: bool = False, torn: str = "") -> Exported:

@@ -693,6 +693,17 @@ def test_the_first_trial_finds_that_no_model_can_be_exported(tmp_path: Path, mon
     assert not RunDir(tmp_path).test_reads.exists()
 
 
+def test_other_code_is_checked_again(tmp_path: Path) -> None:
+    """What failed was mended between two launches, and what had passed is no longer what will be exported."""
+    definition = _trained(
+        model=_with_lambda, space={"learning_rate": FloatDistribution(0.2, 0.5)}, budget=Budget(trials=1, max_epochs=1)
+    )
+    claim = _claim(definition)
+    claim.trial.study.set_user_attr("export_check", {"_with_lambda": "0123456789abcdef"})
+    with pytest.raises(StudyError, match="a 'Lambda', which runs code from the file"):
+        _objective(definition, RunDir(tmp_path))(claim)
+
+
 def test_a_study_that_is_not_to_be_exported_is_searched_all_the_same(tmp_path: Path) -> None:
     """As its launch has recorded."""
     definition = _trained(

@@ -97,6 +97,19 @@ def test_learning_rate_is_reduced_on_a_plateau(dataset: Dataset) -> None:
     assert done.history["learning_rate"] == pytest.approx([1e-12, 1e-12, 5e-13, 2.5e-13])
 
 
+def test_a_learning_rate_stays_while_a_small_metric_gets_better(dataset: Dataset) -> None:
+    """By however little: a mean squared error may begin at 1e-4."""
+    start_fresh(0, "float32")
+    settings = _settings(
+        metric="val_loss", direction="minimize", stopping=Stopping(patience=None, reduce_lr_patience=1)
+    )
+    done = fit(_model(learning_rate=1e-5), dataset, settings, record=_go_on, interrupted=_never)
+    losses = done.history["val_loss"]
+    assert losses == sorted(set(losses), reverse=True)
+    assert losses[0] - losses[-1] < 1e-4
+    assert len(set(done.history["learning_rate"])) == 1
+
+
 def test_a_minimized_metric_takes_the_smallest(dataset: Dataset) -> None:
     """Direction decides which epoch is the best."""
     start_fresh(0, "float32")
@@ -159,12 +172,13 @@ def test_a_fit_that_fails_leaves_its_history(failure: Exception, dataset: Datase
     assert [len(history[name]) for name in ("loss", "val_accuracy", "learning_rate", "seconds")] == [2, 2, 2, 2]
 
 
-def test_a_metric_that_the_model_lacks_is_named_with_those_it_has(dataset: Dataset) -> None:
+@pytest.mark.parametrize("metric", ["val_f1", "seconds", "learning_rate"])  # the last two are ours
+def test_a_metric_that_the_model_lacks_is_named_with_those_it_has(metric: str, dataset: Dataset) -> None:
     """It is the study that is wrong, not the trial."""
     start_fresh(0, "float32")
     history: dict[str, list[float]] = {}
-    with pytest.raises(StudyError, match=r"'val_f1' is not among .*: accuracy, loss, val_accuracy, val_loss\."):
-        fit(_model(), dataset, _settings(metric="val_f1"), record=_go_on, interrupted=_never, history=history)
+    with pytest.raises(StudyError, match=rf"'{metric}' is not among .*: accuracy, loss, val_accuracy, val_loss\."):
+        fit(_model(), dataset, _settings(metric=metric), record=_go_on, interrupted=_never, history=history)
     assert len(history["val_loss"]) == 1
 
 
