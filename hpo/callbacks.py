@@ -36,7 +36,7 @@ class StopAtNan(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class EpochWatch(StopAtNan):
-    """Records each epoch, reports it, and ends the fit where the outside says so.
+    """Records each epoch, reports it, and ends the fit if the pruner, the worker or the time budget says so.
 
     It ends it by Keras's own flag, never by an exception: that would leave the callbacks' threads behind.
 
@@ -84,7 +84,7 @@ class EpochWatch(StopAtNan):
             self._stop("interrupted")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Record the epoch, report it, and end the fit where the outside says so."""
+        """Record the epoch, report it, and end the fit if it is to end."""
         if self.failure is not None or self.stop_reason == "interrupted":
             return
         values = {name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"}

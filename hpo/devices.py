@@ -17,7 +17,7 @@ from hpo.noise import without_log_lines
 
 # A worker with TensorFlow and a stock CNN holds about this much.
 _WORKER_BYTES = 1_500_000_000
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time a period, or max
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time per period, or max
 _MOST_WORKERS_PER_CORE = 16  # objectives that wait for something else may share a core; more is a typing error
 
 
@@ -135,7 +135,7 @@ def usable_cores() -> int:
 
 
 def import_backend() -> None:
-    """Import Keras and its backend, which takes seconds, where it can still be said that they are not to be had.
+    """Import Keras and its backend, which takes seconds, early enough to say that they cannot be had.
 
     Raises:
         DeviceError: ``KERAS_BACKEND`` names none, or one that is not installed.

@@ -153,7 +153,7 @@ def probabilities(
         outputs: what the model gives, one of ``hpo.outputs.KINDS``; None to find out.
 
     Raises:
-        UsageError: the model takes other images, has other outputs than one a class (or one for two classes), or
+        UsageError: the model takes other images, has other outputs than one per class (or one for two classes), or
             gives neither probabilities nor logits.
     """
     check_fit(model, images, len(classes))

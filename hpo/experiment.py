@@ -28,7 +28,7 @@ class Setting:
         name: what its report calls it; empty where the parameters say it all.
 
     Raises:
-        StudyError: a parameter or a figure is none.
+        StudyError: a parameter, a figure or the name is not as said above.
     """
 
     params: Params

@@ -20,8 +20,8 @@ def keep_outputs_in_float32(model: keras.Model, input_shape: tuple[int, ...]) ->
     bfloat16 on a GPU.
 
     In a functional or sequential model, also inside another one, the last layer with a matrix of weights before each
-    output and everything after it are set to float32. A model with a ``call`` of its own is left as it is: it computes
-    its outputs in float32 if its author says so.
+    output and everything after it are set to float32. The other layers of a model with a ``call`` of its own are left
+    as they are: it computes its outputs in float32 only if its author says so.
     """
     recurrent = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
     for layer in [part for each in recurrent for part in each._flatten_layers()]:

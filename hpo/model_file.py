@@ -114,7 +114,7 @@ def _is_list_of(kind: type, value: Any) -> bool:
 
 
 def verify(path: Path) -> dict[str, Any] | None:
-    """Check a model against the card beside it; return the card, or None where there is none.
+    """Check a model against the card beside it; return the card, or None if there is none.
 
     HDF5 has no checksums: without a card, a flipped bit in an ``.h5`` loads as a slightly different model.
     A pair may be renamed: a file whose name the card does not list passes if its SHA-256 is listed.

@@ -80,7 +80,7 @@ class ReportedTrial:
         self._events = events
 
     def report(self, value: float, epoch: int) -> None:
-        """Record the objective's value at an epoch; ends the trial where it is to be pruned.
+        """Record the objective's value at an epoch; ends the trial if it is to be pruned.
 
         Raises:
             optuna.TrialPruned: let it pass, the trial then ends with its best value so far.
@@ -166,7 +166,7 @@ class Objective:
             TrialInterrupted: this process has been asked to stop.
             Outage: the storage has not answered for long, or a disk is full.
             StorageInternalError, SQLAlchemyError: the storage cannot do what it is asked.
-            UpdateFinishedTrialError: the trial was taken for lost and ended while it ran.
+            UpdateFinishedTrialError: the trial was presumed lost, and ended, while it ran.
         """
         trial = ReportedTrial(claim, self._definition.search_direction, self._interrupted, self._events)
         try:
@@ -282,10 +282,15 @@ class Objective:
             # As an export builds it, in float32; the trial's own is built afresh after this.
             model = build(self._definition, trial.params, self._dataset, seed=trial.seed, precision="float32")
             export_check.check(model, self._dataset)
-        except TrialFailure:
-            return  # of this configuration: the next trial tells
         except StudyError as error:
             raise StudyError(f"{error} `hpo launch` with --no-export-check searches all the same.") from error
+        except Exception as error:
+            if isinstance(error, TrialFailure) or is_out_of_memory(error):
+                return  # of this configuration: the next trial tells
+            raise
+        finally:
+            model = None
+            gc.collect()  # it would take memory from the model that trains
         study.set_user_attr(export_check.ATTRIBUTE, code)
 
     def _fit(

@@ -30,7 +30,7 @@ class FitSettings:
 
     Args:
         epochs: at most.
-        batch_size: images a step.
+        batch_size: images per step.
         metric: the name of a value in Keras's epoch logs.
         direction: "maximize" or "minimize".
         stopping: early stopping and learning-rate reduction.
@@ -50,7 +50,7 @@ class Fit:
     """What one fit did; the model holds the weights of its best epoch.
 
     Args:
-        history: for each of Keras's logs, and ``learning_rate`` and ``seconds``, a value an epoch.
+        history: for each of Keras's logs, and ``learning_rate`` and ``seconds``, a value per epoch.
         best_epoch: counted from 1.
         seconds: of training and validation.
         images: training images seen.
@@ -119,7 +119,7 @@ def fit(
         record: called with each epoch's metric and its number, from 1; True ends the trial as pruned.
         interrupted: asked after each batch; True ends the fit with its epoch, or within it where that lasts.
         checkpoints: where each epoch is kept.
-        resumed: called first with the epoch of the checkpoint it goes on from, where there is one.
+        resumed: called first with the epoch of the checkpoint it goes on from, if there is one.
         history: filled as in `Fit`, also by a fit that fails.
 
     Raises:

@@ -19,7 +19,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import Budget, Setting, Stopping, StudyDefinition, export_check
+from hpo import Budget, Setting, Stopping, StudyDefinition, export_check, training
 from hpo.claims import Claim
 from hpo.datasets import Dataset, Split
 from hpo.devices import Slot
@@ -691,6 +691,40 @@ def test_the_first_trial_finds_that_no_model_can_be_exported(tmp_path: Path, mon
     with pytest.raises(StudyError, match=r"a 'Lambda', which runs code from the file.* --no-export-check"):
         run(_claim(definition, 1))
     assert not RunDir(tmp_path).test_reads.exists()
+
+
+def test_a_check_without_enough_memory_is_left_to_the_next_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial itself has a remedy: half of each batch."""
+
+    def check(*given: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(export_check, "check", check)
+    definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=1))
+    claim = _claim(definition)
+    assert _objective(definition, RunDir(tmp_path))(claim).state == TrialState.COMPLETE
+    assert "export_check" not in claim.trial.study.user_attrs
+
+
+def test_the_model_of_the_check_is_gone_when_the_trial_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU that is nearly full, the first trial would else be the only one that has too little memory."""
+    models: list[weakref.ref[Any]] = []
+    check, fit = export_check.check, training.fit
+    monkeypatch.setattr(
+        export_check, "check", lambda model, data: (models.append(weakref.ref(model)), check(model, data))
+    )
+    alive: list[Any] = []
+
+    def spied(*given: Any, **named: Any) -> Any:
+        alive.extend(model() for model in models)
+        return fit(*given, **named)
+
+    monkeypatch.setattr(training, "fit", spied)
+    definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=1))
+    _objective(definition, RunDir(tmp_path))(_claim(definition))
+    assert alive == [None]
 
 
 def test_other_code_is_checked_again(tmp_path: Path) -> None:
