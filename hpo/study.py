@@ -424,8 +424,8 @@ def _is_list_of_settings(value: object) -> bool:
 
 def _is_json(params: object) -> bool:
     """Whether ``params`` are parameters that the storage can hold."""
-    if not isinstance(params, Mapping):
-        return False
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        return False  # JSON would make the name 1 the text "1"
     try:
         json.dumps(plain_params(params), allow_nan=False)
     except (TypeError, ValueError):

@@ -142,6 +142,7 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
         pytest.param("repeats", 2.0, "a whole number of at least 1.", id="repeats-as-float"),
         pytest.param("base", None, "a dictionary of parameters that JSON can hold.", id="no-base"),
         pytest.param("base", [("units", 16)], "a dictionary of parameters that JSON can hold.", id="base-as-list"),
+        pytest.param("base", {1: 2}, "a dictionary of parameters that JSON can hold.", id="base-without-names"),
         pytest.param("base", {"activation": max}, "a dictionary of parameters that JSON can hold.",
                      id="function-in-the-base"),
         pytest.param("base", {"clip": float("inf")}, "a dictionary of parameters that JSON can hold.",
