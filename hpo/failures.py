@@ -49,7 +49,7 @@ def stop_at_failures(study: optuna.Study, earlier: set[int], most: int) -> None:
         f"The last {'trial' if most == 1 else f'{most} trials'} of {study.study_name!r} failed "
         f"({', '.join(sorted(reasons))}), the latest with: {last[-1].user_attrs.get('failure', 'no message')}. "
         + (f"All of them have {common}, which no other trial has. " if common and most > 1 else "")
-        + "Fix the study; launching it again runs them again."
+        + "Fix the study and launch it again."
     )
 
 

@@ -1,5 +1,6 @@
 """A file that a person wants written: checked before the work that fills it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,8 @@ def check_output(path: Path, is_ours: Callable[[Path], bool], *, force: bool) ->
         raise UsageError(
             f"--output must be where a file can be written, but {path.parent} is not: {error.strerror}."
         ) from None
-    if path.exists() and not force and not is_ours(path):
+    # A link that leads nowhere is somebody's, too.
+    if os.path.lexists(path) and not force and not (path.exists() and is_ours(path)):
         raise UsageError(
             f"--output must not replace what hpo did not write there, but {path} exists and is another file. "
             "Name another, or replace it with --force."

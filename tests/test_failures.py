@@ -57,7 +57,7 @@ def test_failures_one_after_another_end_a_study() -> None:
     with pytest.raises(
         TooManyFailures,
         match=r"^The last 2 trials of 's' failed \(nan\), the latest with: the loss was nan\. All of them have "
-        r"rate=0\.9, pool=average, which no other trial has\. Fix the study; launching it again runs them again\.$",
+        r"rate=0\.9, pool=average, which no other trial has\. Fix the study and launch it again\.$",
     ):
         stop_at_failures(study, set(), 2)
     with pytest.raises(TooManyFailures, match=r"^The last trial of 's' failed \(nan\), .* the loss was nan\. Fix the"):

@@ -30,6 +30,13 @@ def test_a_file_is_replaced_if_it_is_ours_or_by_force(tmp_path: Path) -> None:
     assert path.read_text() == "another's"
 
 
+def test_a_link_that_leads_nowhere_is_not_replaced(tmp_path: Path) -> None:
+    """Its owner may have unmounted what it leads to."""
+    (tmp_path / "best.h5").symlink_to(tmp_path / "gone")
+    with pytest.raises(UsageError, match="exists and is another file"):
+        check_output(tmp_path / "best.h5", _is_ours, force=False)
+
+
 @pytest.mark.parametrize("force", [True, False])
 def test_a_folder_is_refused(tmp_path: Path, force: bool) -> None:
     """With a path that would do."""

@@ -3,13 +3,16 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo.cli.options import AsJson, File, Force, Storage, Study, open_study, path
 from hpo.listing import print_json
 from hpo.one_line import one_line
+
+if TYPE_CHECKING:
+    from hpo.export import Exported
 
 _ModelPath = Annotated[Path, typer.Argument(parser=path, help="A .h5 or .keras file.")]
 _Code = Annotated[
@@ -53,12 +56,18 @@ def export(
             announce=say,
         )
     card = exported.card
+    if as_json:
+        print_json(card)
+    else:
+        _print_export(exported, output)
+    # The last: the files are there, also if the database is away now.
     open_study(study, storage, write=True).set_user_attr(
         "exported", {name: card[name] for name in ("trial", "metrics")}
     )
-    if as_json:
-        print_json(card)
-        return
+
+
+def _print_export(exported: "Exported", output: Path) -> None:
+    card = exported.card
     metrics = card["metrics"]
     print(f"Trial {card['trial']} of {card['study']}, weights {card['weights']}, {card['epochs']} epochs.")
     print(f"Test accuracy {metrics['test_accuracy']:.4f}, test loss {metrics['test_loss']:.4f}, read once.")
