@@ -892,7 +892,7 @@ def test_an_output_that_cannot_be_written_is_one_line(hpo: Hpo, digits: Place, t
     """A folder in its place; nothing is left beside it."""
     (tmp_path / "pictures").mkdir()
     show = ["data", "show", "--dataset", "digits"]
-    line = _line(hpo(*show, "--output", "pictures", code=1, HPO_HOME=str(digits.home)))
+    line = _line(hpo(*show, "--output", "pictures", code=2, HPO_HOME=str(digits.home)))
     assert "pictures" in line
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

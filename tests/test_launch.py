@@ -397,7 +397,7 @@ def test_a_full_disk_ends_the_launch_at_once(hpo: Hpo, write_study: Callable[...
 
 @pytest.mark.parametrize(
     ("retries", "configurations", "said"),
-    [(0, [0, 1], "1 worker died while it ran"), (1, [0, 0, 2, 2], "2 workers died while they ran")],
+    [(0, [0, 1], "1 worker died while it ran"), (1, [0, 0, 1, 1], "2 workers died while they ran")],
 )
 def test_configurations_that_kill_their_workers_fail(
     retries: int, configurations: list[int], said: str, hpo: Hpo, write_study: Callable[..., Path], tmp_path: Path

@@ -195,7 +195,7 @@ def test_a_trial_goes_through_restarts_of_the_database(
     [stored] = study.trials
     assert (stored.state, stored.value, stored.intermediate_values) == (TrialState.COMPLETE, 0.5, {1: 0.5})
     assert stored.distributions == {"x": FloatDistribution(0, 1)}
-    assert stored.user_attrs == {"weights": "abc", "epochs": 1}
+    assert stored.user_attrs == {"weights": "abc", "epochs": 1, "ended": stored.user_attrs["ended"]}
     with pytest.raises(UpdateFinishedTrialError):
         finish_trial(storage, trial_id, TrialState.COMPLETE, 0.5, {"epochs": 1})
     backend_of(storage).engine.dispose()
@@ -229,7 +229,7 @@ def test_a_worker_that_starts_while_the_database_restarts_waits(
 def test_nobody_waits_for_a_database_that_was_never_there(run_dir: RunDir, tmp_path: Path) -> None:
     """What is wrong at the beginning is said at once."""
     begun = time.monotonic()
-    with pytest.raises(Exception, match="cannot be opened"):
+    with pytest.raises(Exception, match=r"does not answer: .*Connection refused"):
         open_storage(resolve_url("postgresql://nobody@127.0.0.1:1/x", run_dir), write=True)
     assert time.monotonic() - begun < 20
 
