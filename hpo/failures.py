@@ -7,8 +7,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.claims import was_given_back
 from hpo.errors import TooManyFailures
+from hpo.leases import was_given_back
 
 MAX_FAILURES = 5  # one after another
 

@@ -18,7 +18,11 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo import export_check, leftovers, sampling, stored_study
-from hpo.claims import (
+from hpo.command import command, unsaid
+from hpo.devices import Slot
+from hpo.errors import HpoError, Interrupted, Outage, StorageError, StudyAmended, UsageError
+from hpo.failures import MAX_FAILURES, ended, stop_at_failures
+from hpo.leases import (
     TOKEN,
     Watch,
     claim_of,
@@ -29,10 +33,6 @@ from hpo.claims import (
     run_failed_again,
     was_given_back,
 )
-from hpo.command import command, unsaid
-from hpo.devices import Slot
-from hpo.errors import HpoError, Interrupted, Outage, StorageError, StudyAmended, UsageError
-from hpo.failures import MAX_FAILURES, ended, stop_at_failures
 from hpo.results import StudyStatus, status
 from hpo.run_dir import RunDir
 from hpo.storage import BEAT, LEASE, backend_of, open_storage, patience_of, study_lock

@@ -5,7 +5,7 @@ import shutil
 import optuna
 from optuna.trial import TrialState
 
-from hpo.claims import claim_of, was_given_back
+from hpo.leases import claim_of, was_given_back
 from hpo.results import artifact_files
 from hpo.run_dir import RunDir
 

@@ -7,7 +7,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from hpo.claims import claim_of, was_given_back
+from hpo.leases import claim_of, was_given_back
 
 
 def should_prune(trial: optuna.Trial) -> bool:

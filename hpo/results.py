@@ -15,9 +15,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import stored_study
-from hpo.claims import claim_of, was_given_back
 from hpo.command import command, unsaid
 from hpo.errors import StudyError
+from hpo.leases import claim_of, was_given_back
 from hpo.run_dir import RunDir
 from hpo.storage import backend_of
 

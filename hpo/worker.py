@@ -19,11 +19,12 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import leftovers, sampling, siblings, stored_study
-from hpo.claims import TOKEN, Claim, Claims, Lease, Wait, fail_hung, give_back, worker_name
+from hpo.claims import Claim, Claims, Wait
 from hpo.devices import Slot, import_backend
 from hpo.errors import Interrupted, Outage, TrialInterrupted
 from hpo.events import EventLog
 from hpo.failures import MAX_FAILURES, ended, stop_at_failures
+from hpo.leases import TOKEN, Lease, fail_hung, give_back, worker_name
 from hpo.objective import Objective, Outcome
 from hpo.run_dir import RunDir
 from hpo.storage import LEASE, finish_trial, patience_of

@@ -8,7 +8,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import Budget, StudyDefinition, stored_study
-from hpo.claims import Claim, Claims, give_back
+from hpo.claims import Claim, Claims
+from hpo.leases import give_back
 from hpo.run_dir import RunDir
 from hpo.storage import finish_trial
 

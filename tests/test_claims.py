@@ -1,12 +1,10 @@
 """Exactly the budget, each trial once, whoever claims."""
 
 import collections
-import math
 import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,21 +18,12 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo import Budget, Setting, StudyDefinition, stored_study, vary
-from hpo.claims import (
-    MAX_RETRIES,
-    Claim,
-    Claims,
-    Wait,
-    Watch,
-    give_back,
-    give_back_lost,
-    give_back_of_worker,
-    run_failed_again,
-)
+from hpo.claims import Claim, Claims, Wait
+from hpo.leases import MAX_RETRIES, Watch, give_back, give_back_lost, give_back_of_worker, run_failed_again
 from hpo.run_dir import RunDir
 from hpo.sampling import reseed
 from hpo.seeds import derive_seed
-from hpo.storage import BEAT, LEASE, Pulse, backend_of, finish_trial, open_storage, pulses, study_lock
+from hpo.storage import BEAT, LEASE, backend_of, finish_trial, open_storage, pulses, study_lock
 
 THOUSAND = """
 from optuna.distributions import FloatDistribution
@@ -327,92 +316,27 @@ def test_a_claim_that_two_hold_leads_to_one_more(storage: BaseStorage, run_dir: 
     assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.RUNNING]
 
 
-# Lost workers
-
-
-class Clock:
-    """A monotonic clock that a test sets."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr("hpo.claims.time.monotonic", lambda: self.now)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-NOON = datetime(2026, 1, 1, 12)
-
-
-def _lost_after(watch: Watch, clock: Clock, pulse: Callable[[float], Pulse], *, at_most: float = 3600) -> float | None:
-    """Seconds of looking at one trial each beat until it is lost; None where it is not."""
-    begun = clock.now
-    while clock.now <= begun + at_most:
-        if watch.lost({7: pulse(clock.now - begun)}):
-            return clock.now - begun
-        clock.now += BEAT
-    return None
-
-
-def test_a_trial_without_any_beat_is_lost_like_others(clock: Clock) -> None:
-    """Such as one that was enqueued, whose worker died before the first; not before others would have been missed."""
-    assert _lost_after(Watch(), clock, lambda _now: Pulse(None, math.inf)) == pytest.approx(4 * BEAT)
-
-
-def test_a_pulse_that_stands_still_for_a_lease_is_lost(clock: Clock) -> None:
-    """By the watcher's clock: whatever the database's says of its age."""
-    found = _lost_after(Watch(), clock, lambda _now: Pulse(NOON, -3600.0))
-    assert found is not None
-    assert LEASE < found <= LEASE + 2 * BEAT
-
-
-def test_an_old_pulse_is_lost_sooner(clock: Clock) -> None:
-    """After a machine has died and a launch begins: as soon as it is plain that nobody beats."""
-    found = _lost_after(Watch(), clock, lambda now: Pulse(NOON, 3600 + now))
-    assert found is not None
-    assert found < LEASE
-
-
-def test_a_pulse_that_beats_is_not_lost(clock: Clock) -> None:
-    """Not even where somebody has set the database's clock by an hour, so that all its beats look old or to come."""
-    for hours in (-1, 0, 1):
-        beat = NOON + timedelta(hours=hours)
-        watch = Watch()
-        assert _lost_after(watch, clock, lambda now, beat=beat: Pulse(beat + timedelta(seconds=now), 3600)) is None
-
-
-def test_a_watcher_that_could_not_look_begins_anew(clock: Clock) -> None:
-    """After an outage all pulses are as old as it lasted, until the workers have beaten again."""
-    watch = Watch()
-    assert watch.lost({7: Pulse(NOON, 1)}) == []
-    clock.now += 300
-    assert watch.lost({7: Pulse(NOON, 301)}) == []
-    clock.now += BEAT
-    assert watch.lost({7: Pulse(NOON, 306)}) == []
-    clock.now += BEAT
-    assert watch.lost({7: Pulse(NOON + timedelta(seconds=310), 1)}) == []
-    assert _lost_after(watch, clock, lambda _now: Pulse(NOON, 301)) is not None
-
-
-def test_a_lost_trial_of_another_machine_comes_back(storage: BaseStorage, run_dir: RunDir, clock: Clock) -> None:
+def test_a_lost_trial_of_another_machine_comes_back(
+    storage: BaseStorage, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through the storage: the worker that beats keeps its trial, the other's goes on as a new attempt."""
     claims = _claims(storage, run_dir, budget=Budget(trials=2))
     dead, alive = _take(claims), _take(claims)
-    watch = Watch()
+    watch, now = Watch(), [1000.0]
+    monkeypatch.setattr("hpo.leases.time.monotonic", lambda: now[0])
+    noon = datetime(2026, 1, 1, 12)
     engine = backend_of(storage).engine
     for minute in range(20):
         with engine.begin() as connection:  # a second, as stored, is the finest of SQLite
             connection.execute(
                 sqlalchemy.text("UPDATE trial_heartbeats SET heartbeat = :beat WHERE trial_id = :trial"),
-                {"beat": NOON + timedelta(minutes=minute), "trial": alive.trial._trial_id},
+                {"beat": noon + timedelta(minutes=minute), "trial": alive.trial._trial_id},
             )
         with study_lock(storage, claims._study._study_id):
             lost = give_back_lost(claims._study, watch)
         if lost:
             break
-        clock.now += BEAT
+        now[0] += BEAT
     trials = claims._study.trials
     assert (trials[dead.number].state, trials[alive.number].state) == (TrialState.FAIL, TrialState.RUNNING)
     assert trials[dead.number].user_attrs["stop_reason"] == "lost_worker"

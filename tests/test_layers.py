@@ -42,6 +42,7 @@ LAYERS = (
     "stored_study",
     "seeds",
     "sampling",
+    "leases",
     "claims",
     "pruning",
     "failures",

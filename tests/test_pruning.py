@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from recorded import Recorded
 
 from hpo import Budget
-from hpo.claims import give_back
+from hpo.leases import give_back
 from hpo.pruning import should_prune
 from hpo.run_dir import RunDir
 from hpo.storage import finish_trial

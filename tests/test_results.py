@@ -17,8 +17,9 @@ from optuna.trial import TrialState
 from recorded import foreign_study
 
 from hpo import Budget, Setting, StudyDefinition, results, stored_study
-from hpo.claims import Claim, Claims, give_back
+from hpo.claims import Claim, Claims
 from hpo.errors import StudyError
+from hpo.leases import give_back
 from hpo.run_dir import RunDir
 from hpo.storage import backend_of, finish_trial, open_storage
 

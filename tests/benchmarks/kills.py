@@ -28,7 +28,7 @@ from typing import Any
 
 from measurement import REPOSITORY, Runs, Section, empty_home, images, in_turns, number
 
-from hpo.claims import worker_name
+from hpo.leases import worker_name
 from hpo.run_dir import RunDir
 
 Event = dict[str, Any]

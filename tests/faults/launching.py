@@ -18,7 +18,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import stored_study
-from hpo.claims import was_given_back
+from hpo.leases import was_given_back
 from hpo.run_dir import RunDir
 from hpo.storage import backend_of, open_storage, resolve_url
 

@@ -20,8 +20,8 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import catalog
-from hpo.claims import worker_name
 from hpo.events import EventLog
+from hpo.leases import worker_name
 from hpo.run_dir import RunDir
 from hpo.storage import resolve_url
 from hpo.study import StudyDefinition

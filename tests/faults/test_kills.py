@@ -13,7 +13,7 @@ from faults.deaths import INSTANTS
 from faults.launching import HURRIED, TRAINED, Begin, Faults, interrupt, kill_at_random, wait_for, workers_of
 from faults.results import COMPARED, Results
 
-from hpo.claims import worker_name
+from hpo.leases import worker_name
 from hpo.run_dir import RunDir
 
 FULL = pytest.mark.faults_full

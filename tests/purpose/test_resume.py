@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from faults.launching import Begin
 
-from hpo.claims import was_given_back
 from hpo.devices import slots
+from hpo.leases import was_given_back
 from hpo.run_dir import RunDir
 
 KILLED_AFTER = 3  # epochs; eight are trained, with the learning rate lowered and the end decided by counts of epochs
