@@ -21,13 +21,14 @@ from hpo.evaluate import evaluate, in_batches
 from hpo.failures import is_disk_full
 from hpo.input_file import reading, sha256
 from hpo.model_inspection import inspect_model
-from hpo.objective import DEFAULT_BATCH_SIZE, WEIGHTS_FILE, build
+from hpo.objective import DEFAULT_BATCH_SIZE, WEIGHTS_FILE
 from hpo.output_file import check_output
 from hpo.outputs import as_probabilities, outputs_of
 from hpo.proof import prove, reason
 from hpo.results import TrialRecord
 from hpo.run_dir import RunDir, write_json
 from hpo.study import StudyDefinition
+from hpo.trial_model import build
 
 if TYPE_CHECKING:
     import keras

@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,11 @@ from hpo.evaluate import evaluate
 from hpo.events import EventLog
 from hpo.failures import is_disk_full, is_out_of_memory
 from hpo.one_line import one_line
-from hpo.pruning import should_prune
+from hpo.reported_trial import ReportedTrial
 from hpo.run_dir import RunDir
 from hpo.space import Params
-from hpo.storage import forget_reports
 from hpo.study import StudyDefinition
+from hpo.trial_model import build
 
 if TYPE_CHECKING:
     # Keras takes seconds to import and a study with an objective may do without it.
@@ -53,80 +53,6 @@ class Outcome:
     value: float | None
     stop_reason: str
     records: dict[str, Any] = field(default_factory=dict)
-
-
-class ReportedTrial:
-    """The trial as an objective sees it.
-
-    Args:
-        claim: the claimed trial.
-        direction: "maximize" or "minimize".
-        interrupted: whether the worker has been asked to stop.
-        events: where each report is logged.
-    """
-
-    def __init__(self, claim: Claim, direction: str, interrupted: Callable[[], bool], events: EventLog) -> None:
-        self.params: Params = {}  # what was suggested, on top of the study's base
-        self.seed = claim.seed
-        self.number = claim.number
-        self.values: dict[int, float] = {}
-        self.records: dict[str, Any] = {}  # besides what every trial has
-        self.history: dict[str, list[float]] = {}  # Keras's logs, a value per epoch
-        self.storage_error: Exception | None = None  # which ended a report
-        self._trial = claim.trial
-        self._is_planned = bool(claim.origin)
-        self._better = max if direction == "maximize" else min
-        self._interrupted = interrupted
-        self._events = events
-
-    def report(self, value: float, epoch: int) -> None:
-        """Record the objective's value at an epoch; ends the trial if it is to be pruned.
-
-        Raises:
-            optuna.TrialPruned: let it pass, the trial then ends with its best value so far.
-        """
-        if self.record(value, epoch):
-            raise optuna.TrialPruned
-        if self._interrupted():
-            raise TrialInterrupted
-
-    def record(self, value: float, epoch: int) -> bool:
-        """Record the objective's value at an epoch; whether the pruner says to end the trial."""
-        value, epoch = float(value), int(epoch)  # NumPy's numbers are no JSON
-        if math.isnan(value):
-            raise NanLoss(f"the objective reported {value} at epoch {epoch}")
-        self.values.setdefault(epoch, value)  # as Optuna does, which ignores a second report of an epoch
-        try:
-            self._trial.report(value, epoch)
-            self._events.write("report", trial=self.number, epoch=epoch, value=value)
-            # What the study itself lists runs to its end: the search has to beat it. Still others are compared with it.
-            return should_prune(self._trial) and not self._is_planned
-        except (StorageInternalError, SQLAlchemyError) as error:
-            self.storage_error = error
-            raise
-
-    def set_user_attr(self, name: str, value: Any) -> None:
-        """Keep a value with the trial, for a sampler's ``constraints_func`` and for people; JSON has to hold it."""
-        self._trial.set_user_attr(name, value)
-
-    def set_constraint(self, name: str, value: float) -> None:
-        """Record by how much the trial violates a constraint; at 0 or below it is met.
-
-        Raises:
-            TypeError, ValueError: ``value`` is no number.
-        """
-        self._trial.set_constraint(name, value)
-
-    def start_again(self) -> None:
-        """Forget what a try without enough memory has reported, here, in Optuna's trial and in the storage."""
-        forget_reports(self._trial)
-        self.values.clear()
-        self.history.clear()
-
-    @property
-    def best(self) -> float | None:
-        """The best value reported so far."""
-        return self._better(self.values.values(), default=None)
 
 
 class Objective:
@@ -173,7 +99,7 @@ class Objective:
             trial.params = self._definition.whole_params(self._definition.space_of(claim.origin).suggest(claim.trial))
             return self._train(claim, trial) if self._definition.objective is None else self._call(trial)
         except optuna.TrialPruned:
-            return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=_epochs(trial))
+            return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=trial.epochs)
         except StudyError:
             if trial.history:
                 claim.trial.set_user_attr("history", trial.history)
@@ -214,7 +140,7 @@ class Objective:
             raise TrialError(f"the objective must return a number, but returned {value!r}")
         if math.isnan(float(value)):
             raise NanLoss(f"the objective returned {value}")
-        return Outcome(state=TrialState.COMPLETE, value=float(value), stop_reason="completed", records=_epochs(trial))
+        return Outcome(state=TrialState.COMPLETE, value=float(value), stop_reason="completed", records=trial.epochs)
 
     def _value(self, trial: ReportedTrial) -> Any:
         """What the study's objective returns."""
@@ -387,71 +313,10 @@ class Objective:
             state=TrialState.FAIL,
             value=None,
             stop_reason=failure.reason,
-            records={**_epochs(trial), **trial.records, "history": trial.history, "failure": message},
+            records={**trial.epochs, **trial.records, "history": trial.history, "failure": message},
         )
-
-
-def build(definition: StudyDefinition, params: Params, dataset: Dataset, *, seed: int, precision: str) -> Any:
-    """The study's model for ``params``: compiled and built, in a fresh state of Keras.
-
-    Args:
-        seed: of its weights.
-        precision: a Keras dtype policy. A model whose outputs cannot be kept in float32 in half precision is built in
-            float32 instead; its ``dtype_policy`` says which it has.
-
-    Raises:
-        InvalidModel, OutOfMemory: these parameters give no model, one for other data, or one that is too large.
-        TrialError: the study's builder returned something else.
-    """
-    from hpo.half_precision import keep_outputs_in_float32
-    from hpo.training import start_fresh
-
-    start_fresh(seed, precision)
-    model = _built(definition, params, dataset)
-    if precision != "float32" and not keep_outputs_in_float32(model, dataset.input_shape):
-        _warn_once(
-            f"A model is trained in float32 and not in {precision}, because its outputs cannot be set to float32 from "
-            'outside: it has a `call` of its own. Give its last layer dtype="float32" to train it in half precision.'
-        )
-        start_fresh(seed, "float32")
-        model = _built(definition, params, dataset)
-    return model
-
-
-def _built(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
-    from hpo.training import as_failure, build_layers, check_shapes
-
-    assert definition.model is not None
-    try:
-        model = definition.model(params, dataset)
-        if not getattr(model, "compiled", False):
-            raise TrialError(f"the study's `model` must return a compiled keras.Model, but returned {model!r}")
-        build_layers(model, dataset.input_shape)
-        check_shapes(model, dataset)
-        return model
-    except Exception as error:
-        failure = as_failure(error, trained=False)
-        if failure is None:
-            raise
-        raise failure from error
-
-
-@cache
-def _warn_once(message: str) -> None:
-    """Log what would else be said of each trial once per process."""
-    _logger.warning(message)
 
 
 def _batch_size(params: Params) -> int:
     size: int = params.get("batch_size", DEFAULT_BATCH_SIZE)
     return size
-
-
-def _epochs(trial: ReportedTrial) -> dict[str, Any]:
-    """What is known of the epochs of a trial that reported by itself."""
-    if not trial.values:
-        return {}
-    return {
-        "epochs": len(trial.values),
-        "best_epoch": next(epoch for epoch, value in trial.values.items() if value == trial.best),
-    }

@@ -9,7 +9,7 @@ import pytest
 from hpo import StudyDefinition, catalog, export_check, model_file
 from hpo.datasets import Dataset, Split
 from hpo.errors import StudyError
-from hpo.objective import build
+from hpo.trial_model import build
 
 # As in a study file: what is registered, and what is not.
 STUDY = """

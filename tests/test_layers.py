@@ -62,6 +62,8 @@ LAYERS = (
     "evaluate",
     "proof",
     "export_check",
+    "trial_model",
+    "reported_trial",
     "objective",
     "worker",
     "launch",

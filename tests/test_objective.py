@@ -25,8 +25,10 @@ from hpo.datasets import Dataset, Split
 from hpo.devices import Slot
 from hpo.errors import Outage, OutOfMemory, StudyError, TrialInterrupted
 from hpo.events import EventLog
-from hpo.objective import Objective, Outcome, ReportedTrial, _warn_once
+from hpo.objective import Objective, Outcome
+from hpo.reported_trial import ReportedTrial
 from hpo.run_dir import RunDir
+from hpo.trial_model import _warn_once
 
 Score = Callable[[dict[str, Any], ReportedTrial], Any]
 

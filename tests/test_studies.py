@@ -10,7 +10,7 @@ import pytest
 from hpo import Setting, StudyDefinition, catalog
 from hpo.datasets import Dataset, Split
 from hpo.datasets.merge import merge_classes
-from hpo.objective import build
+from hpo.trial_model import build
 
 STUDIES = {study.name: study for study in catalog.available()[0]}
 EXPERIMENTS = {
