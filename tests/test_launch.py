@@ -338,7 +338,7 @@ def test_an_interrupted_launch_gives_back_and_says_how_to_continue(
 
 def test_a_second_signal_ends_a_launch_at_once(write_study: Callable[..., Path], tmp_path: Path) -> None:
     """A worker that does not listen is not waited for; its trial is given back, and what it has started ends, too."""
-    write_study("from hpo import launch\nlaunch._GRACE_SECONDS = 60\n" + HUNG, "hung.py")
+    write_study("from hpo import worker_processes\nworker_processes._GRACE_SECONDS = 60\n" + HUNG, "hung.py")
     launcher = _start(tmp_path, "--study", "hung", "--workers", "1")
     _wait_for(lambda: (tmp_path / "child").exists() and bool((tmp_path / "child").read_text()))
     workers = _workers(launcher)

@@ -66,6 +66,7 @@ LAYERS = (
     "reported_trial",
     "objective",
     "worker",
+    "worker_processes",
     "launch",
     "progress",
     "averages",
