@@ -18,9 +18,10 @@ from hpo.sampling import draws_in_turn, has_untried, kept, reseed, shared
 from hpo.seeds import derive_seed
 from hpo.source_code import digest
 from hpo.space import Params
-from hpo.storage import patience_of, study_lock, take_waiting
+from hpo.storage import patience_of, study_lock
 from hpo.stored_study import budget_of, is_amended
 from hpo.study import StudyDefinition
+from hpo.trial_rows import take_waiting
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from sqlalchemy.engine import URL
 
 from hpo.errors import StorageError
 from hpo.run_dir import RunDir
-from hpo.storage import has_secret, resolve_url
+from hpo.storage_url import has_secret, resolve_url
 
 
 def command(url: URL, *arguments: str) -> str:

@@ -18,17 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import InvalidModel, TrialError, TrialTimeout
 from hpo.source_code import digest
-from hpo.storage import (
-    BEAT,
-    LEASE,
-    Pulse,
-    backend_of,
-    finish_trial,
-    first_line,
-    mark_finished,
-    pulses,
-)
+from hpo.storage import BEAT, LEASE, backend_of
+from hpo.storage_url import first_line
 from hpo.study import StudyDefinition
+from hpo.trial_rows import Pulse, finish_trial, mark_finished, pulses
 
 # A configuration that has killed one more worker than this is not tried on another.
 MAX_RETRIES = 3

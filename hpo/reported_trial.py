@@ -13,7 +13,7 @@ from hpo.errors import NanLoss, TrialInterrupted
 from hpo.events import EventLog
 from hpo.pruning import should_prune
 from hpo.space import Params
-from hpo.storage import forget_reports
+from hpo.trial_rows import forget_reports
 
 
 class ReportedTrial:

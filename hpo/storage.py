@@ -1,34 +1,25 @@
 """A storage URL to an Optuna storage that many processes may write at once."""
 
 import contextlib
-import json
-import math
-import os
-import re
 import sqlite3
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
 from filelock import FileLock, Timeout
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import TrialState
 from sqlalchemy import orm
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 
 from hpo.errors import Outage, StorageError
 from hpo.patience import Patience, PatientStorage, is_away, sqlite_code
-from hpo.run_dir import RunDir, expanded
+from hpo.storage_url import first_line, shown
 
 # A worker proves each BEAT seconds that it lives; a trial whose worker was silent for LEASE seconds is lost.
 BEAT = 5
@@ -36,7 +27,6 @@ LEASE = 30
 
 _LOCK_SPACE = 0x68706F  # "hpo": the first half of the number of each of our advisory locks
 _SQLITE_TIMEOUT = 60  # seconds a writer waits for the others
-_SHOWN = {"host", "port", "dbname", "user", "sslmode", "mode"}  # of a URL's query
 _POSTGRES_CONNECT = {
     "connect_timeout": 10,
     "application_name": "hpo",
@@ -53,54 +43,8 @@ _POSTGRES_CONNECT = {
 _POSTGRES_OPTIONS = "-c timezone=UTC -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 
 
-def resolve_url(url: str | None, run_dir: RunDir) -> URL:
-    """The storage's URL: ``url``, else ``HPO_STORAGE``, else the SQLite file under ``HPO_HOME``.
-
-    Raises:
-        StorageError: it is not the URL of a SQLite file or a PostgreSQL database.
-    """
-    text = url or os.environ.get("HPO_STORAGE")
-    if not text:
-        return URL.create("sqlite", database=str(run_dir.database.resolve()))
-    if text.partition("://")[2].partition("?")[0].count("@") > 1:
-        raise StorageError("A storage's URL must have at most one @. Write one that belongs to a password as %40.")
-    try:
-        parsed = make_url(text)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        # The text may hold a password, so it is not shown.
-        raise StorageError(
-            "The storage must be a URL like sqlite:///runs/hpo.db or postgresql://user@host/database, "
-            "but got something else. Check --storage and HPO_STORAGE."
-        ) from None
-    backend = parsed.get_backend_name()
-    if backend == "sqlite":
-        if not parsed.database or parsed.database == ":memory:":
-            raise StorageError(
-                f"A SQLite storage must be a file that all workers can open, but got {shown(parsed)}. "
-                "Write sqlite:///path/to/hpo.db."
-            )
-        return parsed.set(drivername="sqlite", database=str(expanded(parsed.database).resolve()))
-    if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
-    raise StorageError(
-        f"The storage must be SQLite or PostgreSQL, but got {backend!r}. "
-        "Write sqlite:///path/to/hpo.db or postgresql://user@host/database."
-    )
-
-
-def shown(url: URL) -> str:
-    """``url`` for people: without its password, wherever it stands, and however it is spelt there."""
-    query = {name: value for name, value in url.query.items() if name in _SHOWN}
-    return url.set(query=query).render_as_string(hide_password=True)
-
-
-def has_secret(url: URL) -> bool:
-    """Whether ``url`` has a part that `shown` leaves out."""
-    return shown(url) != url.render_as_string(hide_password=False)
-
-
 def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:
-    """Open the storage at ``url``, as ``resolve_url`` gives it.
+    """Open the storage at ``url``, as ``hpo.storage_url.resolve_url`` gives it.
 
     To write, its tables are made where missing and each transaction takes the write lock at once; to read,
     nothing is made and nobody waits.
@@ -190,137 +134,6 @@ def study_lock(storage: BaseStorage, study_id: int, *, wait: bool = True) -> Ite
             yield wait or bool(answer.scalar())
 
 
-def finish_trial(
-    storage: BaseStorage, trial_id: int, state: TrialState, value: float | None, records: Mapping[str, Any]
-) -> None:
-    """Write a trial's end, its value and its records, in one transaction: all of it is there or nothing.
-
-    Optuna keeps the local time of whoever writes, without its zone; the record ``ended`` is in seconds since 1970, UTC.
-    Unlike ``Study.tell``, a pruned trial may have a value.
-
-    Raises:
-        optuna.exceptions.UpdateFinishedTrialError: the trial had ended, because its worker was taken for dead.
-    """
-    backend = backend_of(storage)
-    written = json.loads(json.dumps({**records, "ended": time.time()}))
-    attempts = 0
-
-    def write() -> None:
-        nonlocal attempts
-        attempts += 1
-        with _create_scoped_session(backend.scoped_session) as session:
-            trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-            backend.check_trial_is_updatable(trial_id, trial.state)  # type: ignore[arg-type]
-            for key, record in written.items():
-                backend._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, record)
-            if value is not None:
-                backend._set_trial_value_without_commit(session, trial, 0, value)
-            trial.state = state
-            trial.datetime_complete = datetime.now()
-
-    try:
-        patience_of(storage)(write)
-    except UpdateFinishedTrialError:
-        # Perhaps by ourselves: a commit whose answer was lost has happened all the same.
-        found = backend.get_trial(trial_id)
-        # As text, where NaN is equal to NaN.
-        recorded = {key: json.dumps(found.user_attrs.get(key)) for key in written}
-        if attempts == 1 or found.state != state or recorded != {key: json.dumps(r) for key, r in written.items()}:
-            raise
-
-
-def take_waiting(storage: BaseStorage, trial_id: int, attrs: Mapping[str, Any]) -> bool:
-    """Begin a trial that somebody enqueued, with user attributes and a heartbeat, in one transaction.
-
-    Returns:
-        Whether it was still waiting; if not, another program runs it and nothing is written.
-    """
-    backend = backend_of(storage)
-    with _create_scoped_session(backend.scoped_session) as session:
-        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-        if trial.state != TrialState.WAITING:
-            return False
-        for key, value in attrs.items():
-            backend._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, value)
-        trial.state = TrialState.RUNNING
-        trial.datetime_start = datetime.now()
-        session.add(models.TrialHeartbeatModel(trial_id=trial_id))
-    return True
-
-
-def mark_finished(storage: BaseStorage, study_id: int, trial_ids: Sequence[int], name: str) -> None:
-    """Give trials that have ended a user attribute ``name`` that is true, which Optuna itself refuses.
-
-    Other processes that have read these trials before go on with what they read.
-    """
-    assert isinstance(storage, _CachedStorage)
-
-    def write() -> None:
-        with _create_scoped_session(backend_of(storage).scoped_session) as session:
-            for trial_id in trial_ids:
-                trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
-                # It is there if the answer to an earlier commit was lost.
-                attribute = models.TrialUserAttributeModel.find_by_trial_and_key(
-                    trial, name, session
-                ) or models.TrialUserAttributeModel(trial_id=trial_id, key=name)
-                attribute.value_json = "true"
-                session.add(attribute)
-
-    patience_of(storage)(write)
-    storage._studies.pop(study_id, None)  # Optuna reads a trial that has ended once
-
-
-def forget_reports(trial: optuna.Trial) -> None:
-    """Remove all that a running trial has reported: Optuna ignores a second report of the same step.
-
-    Raises:
-        optuna.exceptions.UpdateFinishedTrialError: the trial had ended, because its worker was taken for dead.
-    """
-    backend = backend_of(trial.storage)
-
-    def write() -> None:
-        with _create_scoped_session(backend.scoped_session) as session:
-            row = models.TrialModel.find_or_raise_by_id(trial._trial_id, session, for_update=True)
-            backend.check_trial_is_updatable(trial._trial_id, row.state)  # type: ignore[arg-type]
-            row.intermediate_values.clear()
-
-    patience_of(trial.storage)(write)
-    trial._cached_frozen_trial.intermediate_values.clear()
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """When the worker of a running trial last gave a sign of life.
-
-    Args:
-        beat: by the database's clock; None where there was none.
-        age: seconds ago, by that clock, which somebody may have set in between.
-    """
-
-    beat: datetime | None
-    age: float
-
-
-def pulses(storage: BaseStorage, study_id: int) -> dict[int, Pulse]:
-    """The pulse of each running trial, by its id."""
-
-    def read() -> dict[int, Pulse]:
-        with _create_scoped_session(backend_of(storage).scoped_session) as session:
-            now = session.execute(sqlalchemy.func.now()).scalar().replace(tzinfo=None)  # type: ignore[union-attr]
-            rows = (
-                session.query(models.TrialModel.trial_id, models.TrialHeartbeatModel.heartbeat)
-                .outerjoin(
-                    models.TrialHeartbeatModel, models.TrialHeartbeatModel.trial_id == models.TrialModel.trial_id
-                )
-                .filter(models.TrialModel.study_id == study_id, models.TrialModel.state == TrialState.RUNNING)
-            )
-            return {
-                trial_id: Pulse(beat, (now - beat).total_seconds() if beat else math.inf) for trial_id, beat in rows
-            }
-
-    return patience_of(storage)(read)
-
-
 def _open_sqlite(url: URL, *, write: bool) -> RDBStorage:
     path = Path(url.database or "")
     if not write and not path.is_file():
@@ -408,20 +221,3 @@ def _begin(connection: sqlalchemy.Connection) -> None:
 
 def _begin_immediate(connection: sqlalchemy.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def first_line(error: BaseException, url: URL) -> str:
-    """The cause in one line, with the password, should the driver have quoted it, taken out."""
-    cause = error.__cause__ or error
-    cause = getattr(cause, "orig", None) or cause
-    line = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
-    for secret in (url.password, *url.normalized_query.get("password", ())):
-        if not secret:
-            continue
-        password = re.escape(str(secret))
-        line = line.replace(f":{secret}@", ":***@")
-        line = re.sub(rf"(password=['\"]?){password}(?!\w)", r"\1***", line)
-        # A quoted name may be spelt like it.
-        if secret not in (url.username, url.database, url.host):
-            line = re.sub(rf"(['\"]){password}\1", r"\1***\1", line)
-    return line

@@ -24,7 +24,8 @@ from hpo.devices import machine
 from hpo.errors import HpoError, StudyChanged, StudyError, UnknownStudy
 from hpo.run_dir import RunDir, write_json
 from hpo.source_code import differences
-from hpo.storage import backend_of, shown, study_lock
+from hpo.storage import backend_of, study_lock
+from hpo.storage_url import shown
 from hpo.study import StudyDefinition
 
 # What a launch records of every study.

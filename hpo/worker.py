@@ -27,8 +27,9 @@ from hpo.failures import MAX_FAILURES, ended, stop_at_failures
 from hpo.leases import TOKEN, Lease, fail_hung, give_back, worker_name
 from hpo.objective import Objective, Outcome
 from hpo.run_dir import RunDir
-from hpo.storage import LEASE, finish_trial, patience_of
+from hpo.storage import LEASE, patience_of
 from hpo.study import StudyDefinition
+from hpo.trial_rows import finish_trial
 
 # TensorFlow keeps some of each trial (tests/benchmarks/RESULTS.md): after many, a fresh process is cheaper.
 _GROWTH_BYTES = 2_000_000_000

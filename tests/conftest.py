@@ -15,7 +15,8 @@ from optuna.storages import BaseStorage
 from postgres import Postgres
 
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 
 def pytest_configure() -> None:

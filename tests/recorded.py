@@ -11,7 +11,7 @@ from hpo import Budget, StudyDefinition, stored_study
 from hpo.claims import Claim, Claims
 from hpo.leases import give_back
 from hpo.run_dir import RunDir
-from hpo.storage import finish_trial
+from hpo.trial_rows import finish_trial
 
 
 class Recorded:

@@ -23,7 +23,8 @@ from hpo.leases import MAX_RETRIES, Watch, give_back, give_back_lost, give_back_
 from hpo.run_dir import RunDir
 from hpo.sampling import reseed
 from hpo.seeds import derive_seed
-from hpo.storage import BEAT, LEASE, backend_of, finish_trial, open_storage, pulses, study_lock
+from hpo.storage import BEAT, LEASE, backend_of, open_storage, study_lock
+from hpo.trial_rows import finish_trial, pulses
 
 THOUSAND = """
 from optuna.distributions import FloatDistribution
@@ -499,6 +500,6 @@ def test_four_workers_run_each_setting_of_an_experiment_once_a_repeat(
 
 
 def _opened(url: str, run_dir: RunDir) -> BaseStorage:
-    from hpo.storage import resolve_url
+    from hpo.storage_url import resolve_url
 
     return open_storage(resolve_url(url, run_dir), write=False)

@@ -31,7 +31,8 @@ from recorded import foreign_study
 from sqlalchemy.engine import make_url
 
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 # As the files of this repository say, read as text: what `hpo studies` reads them for is what is tested.
 SHIPPED = sorted(

@@ -18,7 +18,8 @@ from recorded import Recorded
 from hpo import Budget, catalog, stored_study, vary
 from hpo.models import build_cnn
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 # Its values can be told from its parameters; one of its settings cannot be computed.
 KINDS = """

@@ -4,7 +4,7 @@ import pytest
 
 from hpo.command import command, unsaid
 from hpo.run_dir import RunDir
-from hpo.storage import resolve_url
+from hpo.storage_url import resolve_url
 
 
 def test_the_default_storage_needs_no_option(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,8 @@ import pytest
 from hpo.dashboard import application, serve
 from hpo.errors import UsageError
 from hpo.run_dir import RunDir
-from hpo.storage import open_storage, resolve_url
+from hpo.storage import open_storage
+from hpo.storage_url import resolve_url
 
 TOKEN = "correct horse/battery?staple"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"

@@ -21,7 +21,8 @@ from hpo.errors import FileError, HpoError, StudyError, UsageError
 from hpo.export import Exported, export
 from hpo.proof import Proof
 from hpo.run_dir import RunDir, write_json
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 # Half precision, so that the test sees that what is exported is not; and a trial that fails.
 STUDY = """

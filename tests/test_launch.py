@@ -21,7 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from hpo import stored_study
 from hpo.errors import StorageError, StudyError
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url, study_lock
+from hpo.storage import backend_of, open_storage, study_lock
+from hpo.storage_url import resolve_url
 
 SLOW = """
 import os, time

@@ -15,7 +15,8 @@ from optuna.samplers import RandomSampler
 import hpo as package
 from hpo import Budget, StudyDefinition, stored_study
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 # A module imports only those before it; a package is one of them.
 LAYERS = (
@@ -37,7 +38,9 @@ LAYERS = (
     "catalog",
     "models",
     "patience",
+    "storage_url",
     "storage",
+    "trial_rows",
     "command",
     "stored_study",
     "seeds",
@@ -196,7 +199,8 @@ def test_the_dashboard_imports_no_framework(home: str) -> None:
     """Nor does optuna-dashboard's application over a storage."""
     code = (
         "import sys; from pathlib import Path; from hpo.dashboard import application\n"
-        "from hpo.run_dir import RunDir; from hpo.storage import open_storage, resolve_url\n"
+        "from hpo.run_dir import RunDir; from hpo.storage import open_storage\n"
+        "from hpo.storage_url import resolve_url\n"
         "run_dir = RunDir(Path(sys.argv[1]))\n"
         "storage = open_storage(resolve_url(f'sqlite:///{run_dir.database}', run_dir), write=False)\n"
         "application(storage, token=None, writable=False, artifacts=run_dir.artifacts)"

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from hpo.leases import Watch
-from hpo.storage import BEAT, LEASE, Pulse
+from hpo.storage import BEAT, LEASE
+from hpo.trial_rows import Pulse
 
 
 class Clock:

@@ -19,7 +19,9 @@ from postgres import Postgres
 from hpo.errors import Outage
 from hpo.patience import Patience, is_outage
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, finish_trial, open_storage, patience_of, resolve_url
+from hpo.storage import backend_of, open_storage, patience_of
+from hpo.storage_url import resolve_url
+from hpo.trial_rows import finish_trial
 
 
 def _away(text: str = "the database system is shutting down") -> Exception:

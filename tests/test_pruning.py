@@ -14,7 +14,7 @@ from hpo import Budget
 from hpo.leases import give_back
 from hpo.pruning import should_prune
 from hpo.run_dir import RunDir
-from hpo.storage import finish_trial
+from hpo.trial_rows import finish_trial
 
 
 @pytest.mark.parametrize(

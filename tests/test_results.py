@@ -21,7 +21,8 @@ from hpo.claims import Claim, Claims
 from hpo.errors import StudyError
 from hpo.leases import give_back
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, finish_trial, open_storage
+from hpo.storage import backend_of, open_storage
+from hpo.trial_rows import finish_trial
 
 
 @pytest.fixture

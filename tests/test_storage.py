@@ -1,62 +1,21 @@
-"""URLs, and what many processes may do to one storage at once."""
+"""How a storage is opened, and what many processes may do to it at once."""
 
-import math
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 import sqlalchemy
 import sqlalchemy.orm
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 from postgres import Postgres
-from sqlalchemy.engine import make_url
 
 from hpo.errors import Outage, StorageError
 from hpo.run_dir import RunDir
-from hpo.storage import (
-    LEASE,
-    backend_of,
-    finish_trial,
-    first_line,
-    mark_finished,
-    open_storage,
-    pulses,
-    resolve_url,
-    shown,
-    study_lock,
-)
-
-
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        pytest.param("not a url", "must be a URL like sqlite:///", id="not-a-url"),
-        pytest.param("sqlite://", "must be a file", id="in-memory"),
-        pytest.param("sqlite:///:memory:", "must be a file", id="in-memory-by-name"),
-        pytest.param("mysql://root@localhost/x", "must be SQLite or PostgreSQL, but got 'mysql'", id="mysql"),
-        pytest.param("redis://localhost", "must be SQLite or PostgreSQL, but got 'redis'", id="redis"),
-    ],
-)
-def test_other_storages_are_refused(url: str, message: str, run_dir: RunDir) -> None:
-    """Only what is known to be safe for many processes is taken."""
-    with pytest.raises(StorageError, match=message):
-        resolve_url(url, run_dir)
-
-
-def test_default_is_the_file_under_home_and_the_environment_comes_before(
-    run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The option, then HPO_STORAGE, then the file in HPO_HOME."""
-    assert resolve_url(None, run_dir).database == str(run_dir.database)
-    monkeypatch.setenv("HPO_STORAGE", "postgresql://me@host/x")
-    assert resolve_url(None, run_dir).drivername == "postgresql+psycopg"
-    assert resolve_url("sqlite:///other.db", run_dir).database == str(Path("other.db").absolute())
+from hpo.storage import backend_of, open_storage, study_lock
+from hpo.storage_url import resolve_url
 
 
 @pytest.mark.parametrize("write", [True, False], ids=["to-write", "to-read"])
@@ -85,23 +44,6 @@ def test_a_database_that_does_not_exist_is_no_outage(postgres: str, run_dir: Run
     url = resolve_url(postgres, run_dir).set(database="nowhere", password="nowhere")
     with pytest.raises(StorageError, match=r'cannot be opened: .*database "nowhere" does not exist'):
         open_storage(url, write=False)
-
-
-@pytest.mark.parametrize(
-    ("password", "message", "shown"),
-    [
-        pytest.param("a", "a file at a@b", "a file at a@b", id="one-letter"),
-        pytest.param("hpo", 'role "hpo" of hpo', 'role "hpo" of hpo', id="a-name"),
-        pytest.param("hpo", "no postgresql://me:hpo@db/hpo", "no postgresql://me:***@db/hpo", id="in-a-url"),
-        pytest.param("s.3", "bad password=s.3 host=db", "bad password=*** host=db", id="in-a-connection-string"),
-        pytest.param("s.3", "bad value 's.3' for it, not s.3", "bad value '***' for it, not s.3", id="quoted"),
-    ],
-)
-def test_a_password_is_masked_where_it_is_quoted(password: str, message: str, shown: str) -> None:
-    """And nowhere else, however short it is, or if it is also a name."""
-    url = make_url("postgresql://hpo@db/hpo").set(password=password)
-    assert first_line(RuntimeError(message), url) == shown
-    assert first_line(RuntimeError(message), make_url("postgresql://hpo@db/hpo")) == message.rstrip(".")
 
 
 def test_reading_makes_nothing(run_dir: RunDir) -> None:
@@ -185,6 +127,7 @@ def test_a_killed_holder_frees_the_lock(storage_url: str, run_dir: RunDir, stora
     """SIGKILL inside the lock blocks nobody."""
     script = (
         "import sys, time; from pathlib import Path; from hpo.run_dir import RunDir; from hpo.storage import *\n"
+        "from hpo.storage_url import resolve_url\n"
         "storage = open_storage(resolve_url(sys.argv[1], RunDir(Path('.'))), write=True)\n"
         "with study_lock(storage, 1):\n    print('held', flush=True); time.sleep(60)\n"
     )
@@ -195,93 +138,3 @@ def test_a_killed_holder_frees_the_lock(storage_url: str, run_dir: RunDir, stora
         holder.kill()
     with study_lock(storage, 1):
         pass
-
-
-def test_finish_trial_writes_all_or_nothing(storage: BaseStorage) -> None:
-    """Value, state and records are one transaction; a trial that has ended keeps its first result."""
-    study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
-    trial = _running(study)
-    before = time.time()
-    finish_trial(storage, trial, TrialState.PRUNED, 0.75, {"epochs": 3, "history": {"loss": [1.0]}})
-    stored = study.trials[0]
-    assert (stored.state, stored.value) == (TrialState.PRUNED, 0.75)
-    assert before <= stored.user_attrs["ended"] <= time.time()
-    assert stored.user_attrs == {"epochs": 3, "history": {"loss": [1.0]}, "ended": stored.user_attrs["ended"]}
-    assert stored.datetime_complete is not None
-    with pytest.raises(UpdateFinishedTrialError):
-        finish_trial(storage, trial, TrialState.COMPLETE, 0.9, {"epochs": 9})
-    assert study.trials[0].user_attrs["epochs"] == 3
-
-
-def test_a_commit_whose_answer_was_lost_is_not_repeated(storage: BaseStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database has the result and the connection is gone: it is read back; another's result is not taken for it."""
-    study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
-    trial, others = _running(study), _running(study)
-    records = {"history": {"loss": [float("nan")]}, "epochs": 1}
-    commit = sqlalchemy.orm.Session.commit
-    lost = []
-
-    def commit_and_lose(session: sqlalchemy.orm.Session) -> None:
-        commit(session)
-        if not lost:
-            lost.append(session)
-            raise sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("server closed the connection"))
-
-    monkeypatch.setattr("sqlalchemy.orm.Session.commit", commit_and_lose)
-    finish_trial(storage, trial, TrialState.COMPLETE, 0.5, records)
-    assert len(lost) == 1
-    assert (study.trials[0].state, study.trials[0].value) == (TrialState.COMPLETE, 0.5)
-
-    def lose(session: sqlalchemy.orm.Session) -> None:
-        """Before the server has it; meanwhile somebody else ends the trial."""
-        if lost:
-            commit(session)
-            return
-        lost.append(session)
-        session.rollback()
-        finish_trial(storage, others, TrialState.FAIL, None, {"given_back": True})
-        raise sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("server closed the connection"))
-
-    lost.clear()
-    monkeypatch.setattr("sqlalchemy.orm.Session.commit", lose)
-    with pytest.raises(UpdateFinishedTrialError):
-        finish_trial(storage, others, TrialState.COMPLETE, 0.5, records)
-    assert study.trials[1].user_attrs.keys() == {"given_back", "ended"}
-
-
-def test_a_mark_may_be_made_twice(storage: BaseStorage) -> None:
-    """As after a commit whose answer was lost; both trials have it, and are read anew."""
-    study = optuna.create_study(storage=storage, study_name="s")
-    ended = [_running(study) for _ in range(2)]
-    for trial in ended:
-        finish_trial(storage, trial, TrialState.FAIL, None, {})
-    assert not any(trial.user_attrs.get("given_back") for trial in study.trials)
-    mark_finished(storage, study._study_id, ended[:1], "given_back")
-    mark_finished(storage, study._study_id, ended, "given_back")
-    assert [trial.user_attrs["given_back"] for trial in study.trials] == [True, True]
-
-
-def test_pulses_are_of_running_trials(storage: BaseStorage) -> None:
-    """When each last beat, by the database's clock; none where a worker was killed before its first."""
-    study = optuna.create_study(storage=storage, study_name="s")
-    never, beating, ended = _running(study), _running(study), _running(study)
-    for trial in (beating, ended):
-        backend_of(storage).record_heartbeat(trial)
-    finish_trial(storage, ended, TrialState.COMPLETE, 1.0, {})
-    found = pulses(storage, study._study_id)
-    assert set(found) == {never, beating}
-    assert (found[never].beat, found[never].age) == (None, math.inf)
-    assert found[beating].beat is not None
-    assert -1 <= found[beating].age < LEASE
-
-
-def _running(study: optuna.Study) -> int:
-    """The id of a new running trial, made as a claim makes one: Study.ask would warn that it does not beat."""
-    return study._storage.create_new_trial(study._study_id)
-
-
-@pytest.mark.parametrize("name", ["password", "sslpassword", "passwd", "Password", "oauth_client_secret"])
-def test_a_url_for_people_has_no_secret(name: str) -> None:
-    """Wherever it stands, and however it is spelt; where the database is, it says."""
-    url = make_url(f"postgresql+psycopg://me:canary@db/hpo?{name}=canary&host=/run/postgresql")
-    assert shown(url) == "postgresql+psycopg://me:***@db/hpo?host=%2Frun%2Fpostgresql"

@@ -21,7 +21,8 @@ from sqlalchemy.engine import make_url
 from hpo import Budget, StudyDefinition, catalog, stored_study
 from hpo.errors import StudyChanged, StudyError
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "kind": CategoricalDistribution(["a", "b"])}
 

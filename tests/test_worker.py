@@ -15,7 +15,8 @@ from command import INSTANT, Hpo
 
 from hpo import catalog, stored_study
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 DEAF = """
 import time

@@ -166,7 +166,8 @@ def dashboard(
 
     from hpo.dashboard import serve
     from hpo.run_dir import RunDir
-    from hpo.storage import open_storage, resolve_url
+    from hpo.storage import open_storage
+    from hpo.storage_url import resolve_url
 
     run_dir = RunDir.from_environment()
     opened = open_storage(resolve_url(storage, run_dir), write=writable)

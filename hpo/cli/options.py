@@ -37,7 +37,8 @@ def open_study(study: str, storage: str | None, *, write: bool = False) -> "optu
     """
     from hpo import stored_study
     from hpo.run_dir import RunDir
-    from hpo.storage import open_storage, resolve_url
+    from hpo.storage import open_storage
+    from hpo.storage_url import resolve_url
 
     return stored_study.load(open_storage(resolve_url(storage, RunDir.from_environment()), write=write), study)
 
@@ -47,7 +48,8 @@ def reader(storage: str | None) -> "BaseStorage | None":
     import os
 
     from hpo.run_dir import RunDir
-    from hpo.storage import open_storage, resolve_url
+    from hpo.storage import open_storage
+    from hpo.storage_url import resolve_url
 
     run_dir = RunDir.from_environment()
     if not storage and not os.environ.get("HPO_STORAGE") and not run_dir.database.exists():

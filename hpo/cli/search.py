@@ -43,7 +43,7 @@ def launch(
     from hpo.launch import launch as run
     from hpo.progress import duration, progress, stopping_line
     from hpo.run_dir import RunDir
-    from hpo.storage import resolve_url
+    from hpo.storage_url import resolve_url
 
     run_dir = RunDir.from_environment()
     url = resolve_url(storage, run_dir)
@@ -108,7 +108,8 @@ def worker(
 
     from hpo.devices import Slot
     from hpo.run_dir import RunDir
-    from hpo.storage import open_storage, resolve_url
+    from hpo.storage import open_storage
+    from hpo.storage_url import resolve_url
     from hpo.worker import stop_with_launcher, work
 
     if not with_launcher and (workers or gpus or workers_per_gpu):
@@ -132,7 +133,7 @@ def _join(study: str, storage: str | None, file: str | None, workers: str, gpus:
     from hpo.launch import join
     from hpo.progress import progress
     from hpo.run_dir import RunDir
-    from hpo.storage import resolve_url
+    from hpo.storage_url import resolve_url
 
     run_dir = RunDir.from_environment()
     slots = devices.slots(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)

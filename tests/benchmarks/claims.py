@@ -33,7 +33,8 @@ from optuna.trial import TrialState
 from hpo import catalog, stored_study
 from hpo.devices import Slot
 from hpo.run_dir import RunDir
-from hpo.storage import open_storage, resolve_url
+from hpo.storage import open_storage
+from hpo.storage_url import resolve_url
 
 BUDGET = 100
 ENQUEUED = 20

@@ -205,7 +205,8 @@ def _trial(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
     from hpo.models import build_cnn
     from hpo.objective import Objective
     from hpo.run_dir import RunDir
-    from hpo.storage import backend_of, open_storage, resolve_url
+    from hpo.storage import backend_of, open_storage
+    from hpo.storage_url import resolve_url
     from hpo.worker import Worker
 
     def build(_params: dict[str, Any], dataset: Any) -> Any:

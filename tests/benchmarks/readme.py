@@ -16,7 +16,8 @@ from playwright.sync_api import sync_playwright
 
 from hpo.dashboard import serve
 from hpo.run_dir import RunDir
-from hpo.storage import open_storage, resolve_url
+from hpo.storage import open_storage
+from hpo.storage_url import resolve_url
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {

@@ -16,7 +16,7 @@ from hpo import catalog
 from hpo.devices import Slot
 from hpo.launch import launch
 from hpo.run_dir import RunDir
-from hpo.storage import resolve_url
+from hpo.storage_url import resolve_url
 
 TARGET_SECONDS = 0.7
 HEAVY = ("tensorflow", "keras", "jax")

@@ -89,7 +89,8 @@ def measure(data: str) -> None:
 
     from hpo import Budget, StudyDefinition, stored_study
     from hpo.run_dir import RunDir
-    from hpo.storage import open_storage, resolve_url
+    from hpo.storage import open_storage
+    from hpo.storage_url import resolve_url
     from hpo.worker import Worker
 
     # A worker writes its log to a file; here to nowhere.

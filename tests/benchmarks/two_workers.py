@@ -22,7 +22,8 @@ from hpo import catalog, stored_study
 from hpo.devices import Slot, usable_cores
 from hpo.launch import launch
 from hpo.run_dir import RunDir
-from hpo.storage import open_storage, resolve_url
+from hpo.storage import open_storage
+from hpo.storage_url import resolve_url
 
 TARGET_RATIO = 1.2
 TRIALS_A_WORKER = 6

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo import stored_study
 from hpo.leases import was_given_back
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 Event = dict[str, Any]
 

@@ -23,7 +23,7 @@ from hpo import catalog
 from hpo.events import EventLog
 from hpo.leases import worker_name
 from hpo.run_dir import RunDir
-from hpo.storage import resolve_url
+from hpo.storage_url import resolve_url
 from hpo.study import StudyDefinition
 
 RESULTS = (TrialState.COMPLETE, TrialState.PRUNED)

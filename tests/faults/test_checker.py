@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from hpo.events import EventLog
 from hpo.run_dir import RunDir
-from hpo.storage import finish_trial
+from hpo.trial_rows import finish_trial
 
 
 class History:

@@ -13,7 +13,8 @@ import pytest
 from hpo import datasets, stored_study
 from hpo.export import export
 from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 
 # One network with each of the heads that two classes may have; what the layers do not say, the loss does.
 STUDY = """

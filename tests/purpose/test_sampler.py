@@ -29,7 +29,8 @@ from hpo import Budget, StudyDefinition, stored_study
 from hpo.devices import Slot
 from hpo.run_dir import RunDir
 from hpo.space import Params
-from hpo.storage import backend_of, open_storage, resolve_url
+from hpo.storage import backend_of, open_storage
+from hpo.storage_url import resolve_url
 from hpo.worker import Worker
 
 NINE = {"choice": CategoricalDistribution(list(range(1, 10)))}
