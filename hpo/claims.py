@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-import sqlalchemy
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyAmended, StudyError
 from hpo.leases import Watch, claim_of, give_back, give_back_lost, was_given_back
-from hpo.sampling import draws_in_turn, has_untried, kept, reseed, shared
+from hpo.sampling import begin, draws_in_turn, has_untried, kept, reseed, shared
 from hpo.seeds import derive_seed
 from hpo.source_code import digest
 from hpo.space import Params
@@ -85,7 +83,10 @@ class Claims:
         storage, study_id = self._study._storage, self._study._study_id
         with study_lock(storage, study_id):
             if is_amended(self._study, self._definition):
-                raise StudyAmended(f"Study {self._study.study_name!r} was amended by another launch: this worker ends.")
+                raise StudyAmended(
+                    f"Study {self._study.study_name!r} was amended by another launch: this worker ends. "
+                    "Start it again if the code here is the amended one."
+                )
             trials = self._give_back_lost(self._study.get_trials(deepcopy=False))
             counted = [trial for trial in trials if _counts(trial)]
             taken = self._take(trials) if len(counted) < budget_of(self._study) else None
@@ -106,17 +107,12 @@ class Claims:
 
     def _begun(self, trial_id: int, claim: dict[str, Any]) -> Claim:
         """The claim of a trial that has been made."""
-        sampler = self._study.sampler
-        reseed(sampler, derive_seed(self._definition.seed, "sampler", claim["configuration"]))
+        reseed(self._study.sampler, derive_seed(self._definition.seed, "sampler", claim["configuration"]))
         try:
-            trial = optuna.Trial(self._study.at_this_moment(), trial_id)
-        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
-            raise
-        except Exception as error:
+            trial = begin(self._study, trial_id)
+        except StudyError:
             give_back(self._study, trial_id, "interrupted")
-            raise StudyError(
-                f"The sampler {type(sampler).__name__} fails before a trial: {type(error).__name__}: {error}"
-            ) from error
+            raise
         return Claim(
             trial=trial,
             seed=claim["seed"],

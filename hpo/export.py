@@ -80,10 +80,10 @@ def export(
         announce: told what takes long before it begins.
 
     Raises:
-        UsageError: the study has no such finished trial, no model, or ``output`` cannot be written.
+        UsageError: the study has no such finished trial, no model, or ``output`` cannot be written; or what the trained
+            model gives are no probabilities, such as after a loss of nan.
         StudyError: the model of the study is another one than the trial's, or cannot be exported.
         FileError: the weights that the trial kept are not those of its model.
-        UsageError: what the trained model gives are no probabilities, such as after a loss of nan.
         HpoError: the saved file does not predict what the model predicts.
         OSError: the disk is full; an earlier export is left as it was.
     """
@@ -200,7 +200,7 @@ def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) 
             split = definition.prepare(row.params, split, row.seed or 0)
         batch_size = row.params.get("batch_size", DEFAULT_BATCH_SIZE)
         if row.physical_batch_size:
-            training.split_batches(model, batch_size // row.physical_batch_size)
+            training.split_batches(model, training.HALVES)
         training.refit(
             model,
             split,

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo import code_file
-from hpo.code_file import unregistered
 from hpo.errors import FileError
 from hpo.input_file import open_file, reading, sha256
 from hpo.model_inspection import inspect_model
@@ -53,9 +52,9 @@ def load(path: Path, card: dict[str, Any] | None = None, code: Path | None = Non
     outside = inspect_model(path)
     import keras
 
-    if unregistered(outside):
+    if code_file.unregistered(outside):
         code_file.run_for(path, card["code"] if card else {}, code)
-    if missing := unregistered(outside):
+    if missing := code_file.unregistered(outside):
         raise FileError(
             f"A model must be made of Keras layers or of registered ones, but {path} holds {missing[0]!r}, which is "
             "neither. Name the file that registers it with --code, or build the model from Keras layers."

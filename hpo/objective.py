@@ -163,7 +163,7 @@ class Objective:
         trial.records = {"validation_images": len(dataset.validation.labels)}
         fitted = None
         try:
-            fitted = self._fit(claim, trial, dataset, precision, parts=1)
+            fitted = self._fit(claim, trial, dataset, precision, in_halves=False)
         except OutOfMemory:
             if _batch_size(trial.params) == 1:
                 raise
@@ -171,7 +171,7 @@ class Objective:
         if fitted is None:
             gc.collect()  # the first model, which its exception held until here
             trial.start_again()
-            fitted = self._fit(claim, trial, dataset, precision, parts=2)
+            fitted = self._fit(claim, trial, dataset, precision, in_halves=True)
         model, fit = fitted
         pruned = fit.stop_reason == "pruned"
         if not pruned:
@@ -220,9 +220,9 @@ class Objective:
         study.set_user_attr(export_check.ATTRIBUTE, code)
 
     def _fit(
-        self, claim: Claim, trial: ReportedTrial, dataset: Dataset, precision: str, *, parts: int
+        self, claim: Claim, trial: ReportedTrial, dataset: Dataset, precision: str, *, in_halves: bool
     ) -> tuple[Any, "training.Fit"]:
-        """Build and fit the trial's model, each batch in ``parts``.
+        """Build and fit the trial's model, each batch as a whole or in two halves.
 
         Raises:
             TrialFailure: of any type.
@@ -231,9 +231,10 @@ class Objective:
 
         definition, params = self._definition, trial.params
         model = build(definition, params, dataset, seed=trial.seed, precision=precision)
-        batch_size = _batch_size(params) // parts
-        if parts > 1:
-            training.split_batches(model, parts)
+        batch_size = _batch_size(params)
+        if in_halves:
+            training.split_batches(model, training.HALVES)
+            batch_size //= training.HALVES
             trial.records["physical_batch_size"] = batch_size
         trial.records.update(training.describe(model))
         settings = training.FitSettings(
@@ -254,7 +255,7 @@ class Objective:
             record=trial.record,
             interrupted=self._interrupted,
             # In halves, the optimizer holds more: what was kept of whole batches does not fit.
-            checkpoints=Checkpoints(kept / "halved" if parts > 1 else kept, claim.attempt),
+            checkpoints=Checkpoints(kept / "halved" if in_halves else kept, claim.attempt),
             resumed=lambda epoch: self._events.write("resume", trial=claim.number, epoch=epoch),
             history=trial.history,
         )

@@ -21,6 +21,8 @@ _OF_ATTEMPT = ("completed_rung_", "constraints", "artifacts:", "fixed_params")
 # What GridSampler writes down of a trial's place in its grid.
 _GRID_ATTRS = ("grid_id", "search_space")
 _STOPPED = "stopped"
+# Raised within a sampler, and no fault of its own: its trial is given back.
+_OF_STORAGE = (StorageInternalError, SQLAlchemyError, Outage, UpdateFinishedTrialError)
 
 
 class SharedStudy(optuna.Study):
@@ -104,6 +106,21 @@ def has_untried(sampler: BaseSampler, space: Space, trials: Sequence[FrozenTrial
     return True
 
 
+def begin(study: SharedStudy, trial_id: int) -> optuna.Trial:
+    """The trial, of which the sampler is told, as `optuna.Study.ask` does.
+
+    Raises:
+        StudyError: the sampler fails.
+    """
+    try:
+        return optuna.Trial(study.at_this_moment(), trial_id)
+    except _OF_STORAGE:
+        raise
+    except Exception as error:
+        name = type(study.sampler).__name__
+        raise StudyError(f"The sampler {name} fails before a trial: {type(error).__name__}: {error}") from error
+
+
 def learn(trial: optuna.Trial, state: TrialState, value: float | None, records: Mapping[str, Any]) -> StudyError | None:
     """Tell the sampler how a trial ends, before the storage is told, as `optuna.Study.tell` does.
 
@@ -118,7 +135,7 @@ def learn(trial: optuna.Trial, state: TrialState, value: float | None, records: 
     study = optuna.pruners._filter_study(trial.study, ended)
     try:
         trial.study.sampler.after_trial(study, ended, state, None if value is None else [value])
-    except (StorageInternalError, SQLAlchemyError, Outage, UpdateFinishedTrialError):
+    except _OF_STORAGE:
         raise
     except KeyError as error:
         if error.args != ("grid_id",):  # GridSampler looks for it also in trials that were enqueued

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -389,9 +390,12 @@ class StudyDefinition:
             "precision": self.precision,
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of the canonical form, except for the budget's trials, which may grow."""
+        """SHA-256 (hexadecimal) of the canonical form, except for the budget's trials, which may grow.
+
+        Taken once: a sampler that is used may count in its own attributes.
+        """
         return canonical.fingerprint(self.canonical())
 
 

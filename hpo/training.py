@@ -84,6 +84,9 @@ def start_fresh(seed: int, precision: str) -> None:
     keras.config.set_dtype_policy(precision)
 
 
+HALVES = 2  # the parts of each batch, if memory is too little for whole ones
+
+
 def split_batches(model: keras.Model, parts: int) -> None:
     """Let each step of the optimizer be one of ``parts`` batches, with the mean of their gradients: in less memory.
 

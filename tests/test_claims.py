@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from hpo import Budget, Setting, StudyDefinition, stored_study, vary
 from hpo.claims import Claim, Claims, Wait
+from hpo.errors import Outage, StudyError
 from hpo.leases import MAX_RETRIES, Watch, give_back, give_back_lost, give_back_of_worker, run_failed_again
 from hpo.run_dir import RunDir
 from hpo.sampling import reseed
@@ -202,6 +203,52 @@ def test_a_study_sets_how_often_a_configuration_runs_again(storage: BaseStorage,
     assert claims.next() is None
     assert [trial.user_attrs["claim"]["deaths"] for trial in claims._study.trials] == [0, 0, 1, 1]
     assert claims._study.trials[-1].user_attrs["failure"] == "2 workers died while they ran this configuration"
+
+
+class _Counting(RandomSampler):
+    """A sampler with a plain attribute that changes as it is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def before_trial(self, *_arguments: Any) -> None:
+        self.calls += 1
+
+
+def test_a_sampler_that_counts_does_not_amend_its_study(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """Its settings are part of what a study is, as they were before it was used."""
+    claims = _claims(sqlite, run_dir, sampler=_Counting())
+    assert [_take(claims).number for _ in range(3)] == [0, 1, 2]
+
+
+class _Failing(RandomSampler):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def before_trial(self, *_arguments: Any) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message", "given_back"),
+    [
+        pytest.param(
+            ZeroDivisionError("no room"), StudyError, "_Failing fails before a trial: ZeroDivisionError: no room", True,
+            id="its-own",
+        ),
+        pytest.param(Outage("the database is away"), Outage, "^the database is away$", False, id="the-storage-s"),
+    ],
+)  # fmt: skip
+def test_a_sampler_that_fails_before_a_trial_is_told(
+    error: Exception, raised: type[Exception], message: str, given_back: bool, sqlite: BaseStorage, run_dir: RunDir
+) -> None:
+    """It cannot search, and its trial is given back; a storage that does not answer is no fault of the sampler."""
+    claims = _claims(sqlite, run_dir, sampler=_Failing(error))
+    with pytest.raises(raised, match=message):
+        claims.next()
+    assert claims._study.trials[0].user_attrs.get("given_back", False) is given_back
 
 
 def test_warm_starts_come_first_and_once(storage: BaseStorage, run_dir: RunDir) -> None:

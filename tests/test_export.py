@@ -280,19 +280,19 @@ def test_an_export_as_keras_alone(study: optuna.Study, runs: RunDir, tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own.card.json", "own.keras"]
 
 
+@pytest.mark.parametrize(("batch_size", "half"), [(128, 64), (3, 1)])
 def test_a_trial_of_halved_batches_is_retrained_in_halves(
-    study: optuna.Study, runs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch_size: int, half: int, study: optuna.Study, runs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whole ones had no room when it ran."""
-    refit = training.refit
+    """Whole ones had no room when it ran; of three images, a half is one, and there are two of them."""
     seen: list[tuple[int, int]] = []
 
     def spied(model: Any, split: Any, *, batch_size: int, **others: Any) -> None:
         seen.append((batch_size, model.optimizer.gradient_accumulation_steps))
-        refit(model, split, batch_size=batch_size, **others)
 
     monkeypatch.setattr(training, "refit", spied)
-    row = dataclasses.replace(results.trial(study, 0), physical_batch_size=64)
+    row = results.trial(study, 0)
+    row = dataclasses.replace(row, params={**row.params, "batch_size": batch_size}, physical_batch_size=half)
     monkeypatch.setattr(results, "trial", lambda study, number: row)
     export(study, runs, tmp_path / "best.h5", number=0, retrain=True)
-    assert seen == [(64, 2)]
+    assert seen == [(half, 2)]

@@ -106,7 +106,10 @@ def report(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show each setting of an experiment: mean and deviation over its repeats, and what others reported."""
+    """Show each setting of an experiment: mean and deviation over its repeats, and what others reported.
+
+    Of a search it shows the best ten trials.
+    """
     from hpo.averages import settings
     from hpo.errors import UsageError
     from hpo.report import document, markdown
