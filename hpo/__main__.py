@@ -49,7 +49,7 @@ def _run() -> int:
         # A database that went away is nobody's bug: no traceback.
         if not type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
             raise
-        from hpo.patience import is_outage
+        from hpo.storage.retry import is_outage
 
         cause = error.__cause__ or error
         code = Outage.exit_code if is_outage(error) else 1
@@ -57,7 +57,7 @@ def _run() -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    from hpo.one_line import one_line
+    from hpo.text import one_line
 
     try:
         print(f"hpo: {one_line(message)}", file=sys.stderr, flush=True)

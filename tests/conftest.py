@@ -14,9 +14,9 @@ from faults.launching import Begin, Faults
 from optuna.storages import BaseStorage
 from postgres import Postgres
 
-from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage
-from hpo.storage_url import resolve_url
+from hpo.files.run_dir import RunDir
+from hpo.storage.database import backend_of, open_storage
+from hpo.storage.url import resolve_url
 
 
 def pytest_configure() -> None:

@@ -7,11 +7,12 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import Budget, StudyDefinition, stored_study
-from hpo.claims import Claim, Claims
-from hpo.leases import give_back
-from hpo.run_dir import RunDir
-from hpo.trial_rows import finish_trial
+from hpo import Budget, StudyDefinition
+from hpo.files.run_dir import RunDir
+from hpo.search.claims import Claim, Claims
+from hpo.storage import stored_study
+from hpo.storage.leases import give_back
+from hpo.storage.trial_rows import finish_trial
 
 
 class Recorded:

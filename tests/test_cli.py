@@ -30,9 +30,9 @@ from PIL import Image
 from recorded import foreign_study
 from sqlalchemy.engine import make_url
 
-from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage
-from hpo.storage_url import resolve_url
+from hpo.files.run_dir import RunDir
+from hpo.storage.database import backend_of, open_storage
+from hpo.storage.url import resolve_url
 
 # As the files of this repository say, read as text: what `hpo studies` reads them for is what is tested.
 SHIPPED = sorted(
@@ -449,7 +449,8 @@ def test_a_study_without_model_cannot_be_exported(launched: Place) -> None:
 
 def test_an_unfinished_study_cannot_be_exported(hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir) -> None:
     """The way to finish it is named."""
-    from hpo import catalog, stored_study
+    from hpo.storage import stored_study
+    from hpo.study import catalog
 
     source = write_study(INSTANT.replace("objective=score", 'dataset="digits", model=score'))
     storage = open_storage(resolve_url(None, run_dir), write=True)

@@ -15,11 +15,13 @@ from command import INSTANT, Hpo
 from optuna.distributions import IntDistribution
 from recorded import Recorded
 
-from hpo import Budget, catalog, stored_study, vary
+from hpo import Budget, vary
+from hpo.files.run_dir import RunDir
 from hpo.models import build_cnn
-from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage
-from hpo.storage_url import resolve_url
+from hpo.storage import stored_study
+from hpo.storage.database import backend_of, open_storage
+from hpo.storage.url import resolve_url
+from hpo.study import catalog
 
 # Its values can be told from its parameters; one of its settings cannot be computed.
 KINDS = """

@@ -13,88 +13,56 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
 import hpo as package
-from hpo import Budget, StudyDefinition, stored_study
-from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage
-from hpo.storage_url import resolve_url
+from hpo import Budget, StudyDefinition
+from hpo.files.run_dir import RunDir
+from hpo.storage import stored_study
+from hpo.storage.database import backend_of, open_storage
+from hpo.storage.url import resolve_url
 
-# A module imports only those before it; a package is one of them.
-LAYERS = (
-    "errors",
-    "one_line",
-    "noise",
-    "values",
-    "run_dir",
-    "devices",
-    "space",
-    "experiment",
-    "datasets",
-    "budget",
-    "direction",
-    "canonical",
-    "study",
-    "source_code",
-    "siblings",
-    "catalog",
-    "models",
-    "patience",
-    "storage_url",
-    "storage",
-    "trial_rows",
-    "command",
-    "stored_study",
-    "seeds",
-    "sampling",
-    "leases",
-    "claims",
-    "pruning",
-    "failures",
-    "results",
-    "leftovers",
-    "events",
-    "checkpoint",
-    "callbacks",
-    "training",
-    "half_precision",
-    "input_file",
-    "output_file",
-    "outputs",
-    "model_inspection",
-    "code_file",
-    "model_file",
-    "evaluate",
-    "proof",
-    "export_check",
-    "trial_model",
-    "reported_trial",
-    "objective",
-    "worker",
-    "worker_processes",
-    "launch",
-    "progress",
-    "averages",
-    "report",
-    "evaluation_view",
-    "predict",
-    "export",
-    "dashboard",
-    "listing",
-    "cli",
-    "__main__",
-)
+# A room, or a module that stands alone, imports only those before it; so does a module within its room.
+ROOMS: dict[str, tuple[str, ...]] = {
+    "errors": (),
+    "text": (),
+    "files": ("run_dir", "reading", "writing", "output"),
+    "devices": ("log_lines", "slots"),
+    "datasets": (
+        *("download", "npz", "pickled", "dataset", "cache", "merge", "stratification", "picture"),
+        *("idx", "digits", "user_file", "loader"),
+    ),
+    "study": (
+        *("seeds", "values", "budget", "direction", "space", "settings", "fingerprint", "definition"),
+        *("source_code", "siblings", "catalog"),
+    ),
+    "models": ("augmentation", "optimizer", "autoencoder", "cnn", "mlp", "stack", "transfer"),
+    "storage": ("retry", "url", "command", "database", "trial_rows", "stored_study", "leases"),
+    "search": ("sampling", "pruning", "claims"),
+    "results": ("trials", "status", "disk", "repeats", "report"),
+    "trial": (
+        *("events", "checkpoint", "failures", "outputs", "measures", "half_precision", "callbacks", "reported"),
+        *("training", "model", "runner"),
+    ),
+    "saved_model": (
+        *("inspection", "code_file", "model_file", "proof", "export_check", "evaluation", "prediction", "export"),
+    ),
+    "workers": ("cleanup", "failures", "processes", "launch", "worker"),
+    "web": ("dashboard",),
+    "cli": ("stderr", "tables", "evaluation_view", "progress", "options", "look", "model", "search"),
+    "__main__": (),
+}
+MOST_ENTRIES = 18  # directly in hpo/
 
 ROOT = Path(package.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if ROOT / "studies" not in path.parents)
 
 
-def _layer(path: Path) -> str:
-    """The module or package directly under ``hpo`` that a file belongs to; "" for the package itself."""
-    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    return "" if part == "__init__" else part
+def _place(path: Path) -> tuple[str, str]:
+    """The room of a file and its module there; "" for what a package's ``__init__`` holds."""
+    parts = [part.removesuffix(".py").replace("__init__", "") for part in path.relative_to(ROOT).parts]
+    return parts[0], parts[1] if len(parts) > 1 else ""
 
 
-def _imports(tree: ast.AST, package_of_file: list[str]) -> Iterator[tuple[str, int]]:
-    """Every import of a part of ``hpo``, anywhere in the file, with its line; "" where it is of ``hpo`` itself."""
+def _imports(tree: ast.AST, package_of_file: list[str]) -> Iterator[tuple[str, str, int]]:
+    """Every import of a part of ``hpo``, anywhere in the file: room, module and line, "" for a package itself."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             named = [alias.name.split(".") for alias in node.names]
@@ -106,29 +74,58 @@ def _imports(tree: ast.AST, package_of_file: list[str]) -> Iterator[tuple[str, i
             continue
         for parts in named:
             if parts[0] == "hpo":
-                yield (parts[1] if len(parts) > 1 and parts[1] in LAYERS else ""), node.lineno
+                room, module, *_ = [*parts[1:], "", ""]
+                room = room if room in ROOMS else ""
+                yield room, module if module in ROOMS.get(room, ()) else "", node.lineno
+
+
+def _allowed(path: Path, room: str, module: str) -> bool:
+    """Whether the file at ``path`` may import that module of that room."""
+    own_room, own_module = _place(path)
+    order = list(ROOMS)
+    if own_room == "":  # the package hands on what a study file imports
+        return room == "study"
+    if room == "":
+        return False
+    if room != own_room:
+        return order.index(room) < order.index(own_room)
+    modules = ROOMS[room]
+    if own_module == "":  # a package hands on names of its modules
+        return True
+    return module in modules[: modules.index(own_module)]
 
 
 def test_every_module_has_its_place() -> None:
     """A new one is put into the list, where its reader learns what it may know of."""
-    there = {_layer(path) for path in FILES} - {""}
-    assert there == set(LAYERS)
+    there: dict[str, set[str]] = {}
+    for path in FILES:
+        room, module = _place(path)
+        if room:
+            there.setdefault(room, set()).update({module} - {""})
+    assert there == {room: set(modules) for room, modules in ROOMS.items()}
+
+
+def test_the_package_has_few_entries() -> None:
+    """A stranger who lists the package sees it whole."""
+    entries = [path for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    assert len(entries) <= MOST_ENTRIES
+
+
+@pytest.mark.parametrize("room", [room for room, modules in ROOMS.items() if modules])
+def test_a_room_says_what_it_is_for(room: str) -> None:
+    """Its ``__init__`` begins with that, in a few lines."""
+    said = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8")))
+    assert said
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_imports_only_modules_before_it(path: Path) -> None:
-    """Also where the import stands in a function or is for types only; else two modules need each other."""
-    layer = _layer(path)
-    if layer == "":
-        # What a study file imports: the package hands on names of these modules, when they are asked for.
-        allowed = {"budget", "space", "experiment", "study"}
-    else:
-        allowed = {*LAYERS[: LAYERS.index(layer)], *([layer] if path.parent != ROOT else [])}
+    """Also if the import stands in a function or is for types only; otherwise two modules need each other."""
     parents = ["hpo", *path.relative_to(ROOT).parts[:-1]]
     wrong = [
-        f"line {line} imports {name or 'the package itself'}"
-        for name, line in _imports(ast.parse(path.read_text(encoding="utf-8")), parents)
-        if name not in allowed
+        f"line {line} imports {room or 'the package itself'} {module}"
+        for room, module, line in _imports(ast.parse(path.read_text(encoding="utf-8")), parents)
+        if not _allowed(path, room, module)
     ]
     assert wrong == []
 
@@ -136,20 +133,21 @@ def test_a_module_imports_only_modules_before_it(path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "found"),
     [
-        pytest.param("import hpo.worker", ["worker"], id="import"),
-        pytest.param("from hpo.datasets.idx import MNIST", ["datasets"], id="of-a-package"),
-        pytest.param("from hpo import space, study", ["space", "study"], id="from-the-package"),
-        pytest.param("from hpo import Budget", [""], id="a-name-of-the-package"),
-        pytest.param("import hpo", [""], id="the-package"),
-        pytest.param("from . import claims\nfrom .errors import X", ["claims", "errors"], id="relative"),
-        pytest.param("def f():\n    from hpo import cli", ["cli"], id="in-a-function"),
-        pytest.param("if TYPE_CHECKING:\n    import hpo.cli as c", ["cli"], id="for-types"),
+        pytest.param("import hpo.workers.worker", [("workers", "worker")], id="import"),
+        pytest.param("from hpo.datasets.idx import MNIST", [("datasets", "idx")], id="of-a-module"),
+        pytest.param("from hpo.study import space, budget", [("study", "space"), ("study", "budget")], id="modules"),
+        pytest.param("from hpo import datasets, text", [("datasets", ""), ("text", "")], id="from-the-package"),
+        pytest.param("from hpo import Budget", [("", "")], id="a-name-of-the-package"),
+        pytest.param("import hpo", [("", "")], id="the-package"),
+        pytest.param("from . import study\nfrom .errors import X", [("study", ""), ("errors", "")], id="relative"),
+        pytest.param("def f():\n    from hpo import cli", [("cli", "")], id="in-a-function"),
+        pytest.param("if TYPE_CHECKING:\n    import hpo.cli as c", [("cli", "")], id="for-types"),
         pytest.param("import hpoint, os.path\nfrom keras import hpo", [], id="others"),
     ],
 )
-def test_imports_are_seen_wherever_they_stand(code: str, found: list[str]) -> None:
+def test_imports_are_seen_wherever_they_stand(code: str, found: list[tuple[str, str]]) -> None:
     """The test above would pass over what its reader does not see."""
-    assert [name for name, _ in _imports(ast.parse(code), ["hpo"])] == found
+    assert [(room, module) for room, module, _ in _imports(ast.parse(code), ["hpo"])] == found
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +196,9 @@ def test_a_command_that_reads_imports_no_framework(
 def test_the_dashboard_imports_no_framework(home: str) -> None:
     """Nor does optuna-dashboard's application over a storage."""
     code = (
-        "import sys; from pathlib import Path; from hpo.dashboard import application\n"
-        "from hpo.run_dir import RunDir; from hpo.storage import open_storage\n"
-        "from hpo.storage_url import resolve_url\n"
+        "import sys; from pathlib import Path; from hpo.web.dashboard import application\n"
+        "from hpo.files.run_dir import RunDir; from hpo.storage.database import open_storage\n"
+        "from hpo.storage.url import resolve_url\n"
         "run_dir = RunDir(Path(sys.argv[1]))\n"
         "storage = open_storage(resolve_url(f'sqlite:///{run_dir.database}', run_dir), write=False)\n"
         "application(storage, token=None, writable=False, artifacts=run_dir.artifacts)"

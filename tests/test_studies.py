@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo import Setting, StudyDefinition, catalog
+from hpo import Setting, StudyDefinition
 from hpo.datasets import Dataset, Split
 from hpo.datasets.merge import merge_classes
-from hpo.trial_model import build
+from hpo.study import catalog
+from hpo.trial.model import build
 
 STUDIES = {study.name: study for study in catalog.available()[0]}
 EXPERIMENTS = {

@@ -7,15 +7,16 @@ from typing import Annotated
 import typer
 
 from hpo.cli.options import AsJson, Force, Storage, Study, open_study, path, reader
-from hpo.listing import print_csv, print_json, print_table, short
-from hpo.one_line import one_line
+from hpo.cli.tables import print_csv, print_json, print_table, short
+from hpo.text import one_line
 
 
 def studies(storage: Storage = None, as_json: AsJson = False) -> None:
     """List the studies that can be launched, and how far the stored ones are."""
-    from hpo import catalog, results
+    from hpo.results.status import overview
+    from hpo.study import catalog
 
-    stored = {status.name: status for status in results.overview(opened)} if (opened := reader(storage)) else {}
+    stored = {status.name: status for status in overview(opened)} if (opened := reader(storage)) else {}
     available, broken = catalog.available()
     known = {study.name: study for study in available}
     rows = [
@@ -38,12 +39,13 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
 
 def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
     """Show where a study stands: its budget, its trials by state, the best, who works on it, its size on disk."""
-    from hpo import results
-    from hpo.progress import summary
-    from hpo.run_dir import RunDir
+    from hpo.cli.progress import summary
+    from hpo.files.run_dir import RunDir
+    from hpo.results.disk import disk_bytes
+    from hpo.results.status import status_of
 
     opened = open_study(study, storage)
-    now, taken = results.status(opened), results.disk_bytes(opened, RunDir.from_environment())
+    now, taken = status_of(opened), disk_bytes(opened, RunDir.from_environment())
     if as_json:
         print_json({**now.as_json(), "disk_bytes": taken})
         return
@@ -60,12 +62,12 @@ def trials(
     output_format: Annotated[str, typer.Option("--format", help="table or csv.")] = "table",
 ) -> None:
     """List every trial: parameters, value, epochs, seconds and why it stopped."""
-    from hpo import results
     from hpo.errors import UsageError
+    from hpo.results.trials import trials_of
 
     if output_format not in ("table", "csv"):
         raise UsageError(f"--format must be table or csv, but got {output_format!r}.")
-    rows = results.trials(open_study(study, storage))
+    rows = trials_of(open_study(study, storage))
     if as_json:
         print_json([row.as_json() for row in rows])
         return
@@ -81,9 +83,9 @@ def trials(
 
 def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
     """Show the best trial."""
-    from hpo import results
+    from hpo.results.trials import best_of
 
-    row = results.best(open_study(study, storage))
+    row = best_of(open_study(study, storage))
     if as_json:
         print_json(row.as_json())
         return
@@ -110,10 +112,10 @@ def report(
 
     Of a search it shows the best ten trials.
     """
-    from hpo.averages import settings
     from hpo.errors import UsageError
-    from hpo.report import document, markdown
-    from hpo.run_dir import replacing
+    from hpo.files.writing import replacing
+    from hpo.results.repeats import settings
+    from hpo.results.report import document, markdown
 
     if output_format != "md":
         raise UsageError(f"--format must be md, but got {output_format!r}. --json prints the same as JSON.")
@@ -141,7 +143,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Put the best of each study side by side: accuracy, loss, precision, recall, F1, parameters, training seconds."""
-    from hpo.report import best_setting
+    from hpo.results.report import best_setting
 
     rows = [best_setting(open_study(name, storage)) for name in studies]
     if as_json:
@@ -167,10 +169,10 @@ def dashboard(
     import secrets
     import webbrowser
 
-    from hpo.dashboard import serve
-    from hpo.run_dir import RunDir
-    from hpo.storage import open_storage
-    from hpo.storage_url import resolve_url
+    from hpo.files.run_dir import RunDir
+    from hpo.storage.database import open_storage
+    from hpo.storage.url import resolve_url
+    from hpo.web.dashboard import serve
 
     run_dir = RunDir.from_environment()
     opened = open_storage(resolve_url(storage, run_dir), write=writable)
@@ -198,8 +200,8 @@ def data_show(
 ) -> None:
     """Draw the first training images with their classes."""
     from hpo import datasets
-    from hpo.output_file import check_output
-    from hpo.run_dir import RunDir
+    from hpo.files.output import check_output
+    from hpo.files.run_dir import RunDir
 
     check_output(output, datasets.is_grid, force=force)
     loaded = datasets.load(dataset, run_dir=RunDir.from_environment())

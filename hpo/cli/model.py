@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.options import AsJson, File, Force, Storage, Study, open_study, path
-from hpo.listing import print_json
-from hpo.one_line import one_line
+from hpo.cli.tables import print_json
+from hpo.text import one_line
 
 if TYPE_CHECKING:
-    from hpo.export import Exported
+    from hpo.saved_model.export import Exported
 
 _ModelPath = Annotated[Path, typer.Argument(parser=path, help="A .h5 or .keras file.")]
 _Code = Annotated[
@@ -36,10 +36,10 @@ def export(
     """Retrain the best trial on all training images, measure it once on the test images, and save a proven model."""
     import os
 
-    from hpo.devices import Slot, import_backend
-    from hpo.export import export as run
-    from hpo.noise import silenced
-    from hpo.run_dir import RunDir
+    from hpo.cli.stderr import silenced
+    from hpo.devices.slots import Slot, import_backend
+    from hpo.files.run_dir import RunDir
+    from hpo.saved_model.export import export as run
 
     os.environ.update(Slot.from_environment().environment())
     stored, say = open_study(study, storage), (lambda message: None) if as_json else print
@@ -92,10 +92,10 @@ def evaluate(
     """Measure a saved model on the test images: accuracy, precision, recall, F1, confusion matrix."""
     import os
 
-    from hpo.devices import Slot, import_backend
-    from hpo.evaluate import evaluate_file
-    from hpo.noise import silenced
-    from hpo.run_dir import RunDir
+    from hpo.cli.stderr import silenced
+    from hpo.devices.slots import Slot, import_backend
+    from hpo.files.run_dir import RunDir
+    from hpo.saved_model.evaluation import evaluate_file
 
     os.environ.update(Slot.from_environment().environment())
     with silenced():
@@ -106,7 +106,7 @@ def evaluate(
         return
     from rich.console import Console
 
-    from hpo.evaluation_view import render
+    from hpo.cli.evaluation_view import render
 
     Console().print(render(measured))
 
@@ -121,9 +121,9 @@ def predict(
     """Name what is on photos: class and probability."""
     import os
 
-    from hpo.devices import Slot, import_backend
-    from hpo.noise import silenced
-    from hpo.predict import predict_files
+    from hpo.cli.stderr import silenced
+    from hpo.devices.slots import Slot, import_backend
+    from hpo.saved_model.prediction import predict_files
 
     os.environ.update(Slot.from_environment().environment())
     with silenced():

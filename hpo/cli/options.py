@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def path(text: str) -> Path:
     """What every option and argument that is a path is parsed by."""
-    from hpo.run_dir import expanded
+    from hpo.files.run_dir import expanded
 
     return expanded(text)
 
@@ -35,10 +35,10 @@ def open_study(study: str, storage: str | None, *, write: bool = False) -> "optu
     Raises:
         StudyError, StorageError: there is none.
     """
-    from hpo import stored_study
-    from hpo.run_dir import RunDir
-    from hpo.storage import open_storage
-    from hpo.storage_url import resolve_url
+    from hpo.files.run_dir import RunDir
+    from hpo.storage import stored_study
+    from hpo.storage.database import open_storage
+    from hpo.storage.url import resolve_url
 
     return stored_study.load(open_storage(resolve_url(storage, RunDir.from_environment()), write=write), study)
 
@@ -47,9 +47,9 @@ def reader(storage: str | None) -> "BaseStorage | None":
     """The storage to read; None where the default one has not been made yet."""
     import os
 
-    from hpo.run_dir import RunDir
-    from hpo.storage import open_storage
-    from hpo.storage_url import resolve_url
+    from hpo.files.run_dir import RunDir
+    from hpo.storage.database import open_storage
+    from hpo.storage.url import resolve_url
 
     run_dir = RunDir.from_environment()
     if not storage and not os.environ.get("HPO_STORAGE") and not run_dir.database.exists():

@@ -9,8 +9,8 @@ from hpo.cli.options import File, Storage, Study
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from hpo.launch import Launched
-    from hpo.study import StudyDefinition
+    from hpo.study.definition import StudyDefinition
+    from hpo.workers.launch import Launched
 
 
 def launch(
@@ -38,12 +38,12 @@ def launch(
     ] = False,
 ) -> None:
     """Search: run a study's trials in worker processes until its budget has ended. Again continues it."""
-    from hpo import devices
-    from hpo.command import command, unsaid
-    from hpo.launch import launch as run
-    from hpo.progress import duration, progress, stopping_line
-    from hpo.run_dir import RunDir
-    from hpo.storage_url import resolve_url
+    from hpo.cli.progress import duration, progress, stopping_line
+    from hpo.devices.slots import slots as slots_here
+    from hpo.files.run_dir import RunDir
+    from hpo.storage.command import command, unsaid
+    from hpo.storage.url import resolve_url
+    from hpo.workers.launch import launch as run
 
     run_dir = RunDir.from_environment()
     url = resolve_url(storage, run_dir)
@@ -55,7 +55,7 @@ def launch(
         trial_timeout=trial_timeout,
         max_retries=max_retries,
     )
-    slots = devices.slots(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
+    slots = slots_here(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
     with progress(definition.metric if definition.objective is None else "value") as show:
         done = run(
             definition,
@@ -106,11 +106,11 @@ def worker(
     import logging
     import os
 
-    from hpo.devices import Slot
-    from hpo.run_dir import RunDir
-    from hpo.storage import open_storage
-    from hpo.storage_url import resolve_url
-    from hpo.worker import stop_with_launcher, work
+    from hpo.devices.slots import Slot
+    from hpo.files.run_dir import RunDir
+    from hpo.storage.database import open_storage
+    from hpo.storage.url import resolve_url
+    from hpo.workers.worker import stop_with_launcher, work
 
     if not with_launcher and (workers or gpus or workers_per_gpu):
         _join(study, storage, file, workers or "auto", gpus or "all", workers_per_gpu or 1)
@@ -129,14 +129,14 @@ def worker(
 
 def _join(study: str, storage: str | None, file: str | None, workers: str, gpus: str, workers_per_gpu: int) -> None:
     """Join with several workers, watched as a launch watches its own."""
-    from hpo import devices
-    from hpo.launch import join
-    from hpo.progress import progress
-    from hpo.run_dir import RunDir
-    from hpo.storage_url import resolve_url
+    from hpo.cli.progress import progress
+    from hpo.devices.slots import slots as slots_here
+    from hpo.files.run_dir import RunDir
+    from hpo.storage.url import resolve_url
+    from hpo.workers.launch import join
 
     run_dir = RunDir.from_environment()
-    slots = devices.slots(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
+    slots = slots_here(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
     with progress("value") as show:
         done = join(study, resolve_url(storage, run_dir), run_dir, slots, show=show, file=file)
     _print_what_ran(done)
@@ -151,9 +151,10 @@ def _print_what_ran(done: "Launched") -> None:
 
 def _definition(study: str, url: "URL") -> "StudyDefinition":
     """The definition that ``study`` names: one in a file, else one that the storage has under that name."""
-    from hpo import catalog, stored_study
     from hpo.errors import StorageError, StudyError, UnknownStudy
-    from hpo.storage import open_storage
+    from hpo.storage import stored_study
+    from hpo.storage.database import open_storage
+    from hpo.study import catalog
 
     try:
         return catalog.load(study)

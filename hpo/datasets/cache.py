@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.run_dir import RunDir, replacing, write_json
+from hpo.files.run_dir import RunDir
+from hpo.files.writing import replacing, write_json
 
 # Raise it when the content of an entry changes for the same key.
 _LAYOUT = "arrays-v1"

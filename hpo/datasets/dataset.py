@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]

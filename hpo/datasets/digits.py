@@ -6,7 +6,7 @@ import numpy as np
 
 from hpo.datasets.dataset import Content, Split, content_sha256
 from hpo.datasets.stratification import stratified_split
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 _SIZE = (28, 28)
 _TEST_FRACTION = 0.2

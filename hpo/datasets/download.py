@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from hpo.run_dir import replacing
+from hpo.files.writing import replacing
 
 TIMEOUT = 10.0
 """Seconds without a connection, or without a byte, after which a server is given up."""

@@ -18,7 +18,7 @@ from hpo.datasets.dataset import Content, Images, Split
 from hpo.datasets.download import download
 from hpo.datasets.npz import read_npz
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir, expanded
+from hpo.files.run_dir import RunDir, expanded
 
 # In one order: train images, train labels, test images, test labels.
 _FILES = (

@@ -13,7 +13,7 @@ from hpo.datasets.merge import Merge, merge_classes, merge_labels
 from hpo.datasets.stratification import SplitRule
 from hpo.datasets.user_file import UserFile
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir, expanded
+from hpo.files.run_dir import RunDir, expanded
 
 _ORIGINS: dict[str, Origin] = {origin.name: origin for origin in (FASHION_MNIST, MNIST, Digits())}
 

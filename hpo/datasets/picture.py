@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hpo.datasets.dataset import Dataset
-from hpo.run_dir import replacing
+from hpo.files.writing import replacing
 
 # Pixels.
 _IMAGE = 140

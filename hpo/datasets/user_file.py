@@ -13,7 +13,7 @@ from hpo.datasets.npz import read_npz
 from hpo.datasets.pickled import read_pickled
 from hpo.datasets.stratification import stratified_split
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 _KERAS = ("x_train", "y_train", "x_test", "y_test")
 _PLAIN = ("features", "target")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import StudyError
+from hpo.files.run_dir import expanded
 from hpo.models.optimizer import build_optimizer
-from hpo.run_dir import expanded
 
 if TYPE_CHECKING:
     import keras

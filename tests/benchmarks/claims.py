@@ -30,11 +30,12 @@ import optuna
 from measurement import REPOSITORY, Runs, Section, empty_home, file_system, in_turns, number
 from optuna.trial import TrialState
 
-from hpo import catalog, stored_study
-from hpo.devices import Slot
-from hpo.run_dir import RunDir
-from hpo.storage import open_storage
-from hpo.storage_url import resolve_url
+from hpo.devices.slots import Slot
+from hpo.files.run_dir import RunDir
+from hpo.storage import stored_study
+from hpo.storage.database import open_storage
+from hpo.storage.url import resolve_url
+from hpo.study import catalog
 
 BUDGET = 100
 ENQUEUED = 20

@@ -1,7 +1,7 @@
 """What an epoch costs through hpo, beside the same epoch in plain Keras.
 
 One process with a worker's environment, on the GPU or all cores, holds two stock CNNs with equal weights and trains
-them in turns, an epoch each: one through `hpo.training.fit` (early stopping with the best weights kept, learning-rate
+them in turns, an epoch each: one through `training.fit` (early stopping with the best weights kept, learning-rate
 reduction, a record of each epoch, a look for NaN and for a signal each batch), one through `model.fit` with no callback
 at all. Both take the same arrays, batch size (128) and validation images, and print nothing. Both have traced their
 functions in an epoch before, which does not count. Seconds are those of the whole call, one epoch each; the ratio of
@@ -38,7 +38,7 @@ def main() -> None:
         ["epoch of 54,000 images, 6,000 for validation", "seconds", "smallest–largest", "runs"],
         [
             [f"plain `model.fit`, {slot.precision}, {place}", *wall["plain"].cells()],
-            ["`hpo.training.fit`", *wall["hpo"].cells()],
+            ["`hpo.trial.training.fit`", *wall["hpo"].cells()],
             _ratio("ratio", ratio),
             _ratio("ratio of the processor's seconds", processor["hpo"].over(processor["plain"])),
         ],
@@ -52,9 +52,10 @@ def _ratio(name: str, ratio: Runs) -> list[str]:
 
 def measure(data: str, precision: str) -> None:
     """Train both models in turns in this process; answers each epoch's seconds, on the wall and of the processor."""
-    from hpo import Stopping, datasets, training
+    from hpo import Stopping, datasets
+    from hpo.files.run_dir import RunDir
     from hpo.models import build_cnn
-    from hpo.run_dir import RunDir
+    from hpo.trial import training
 
     dataset = datasets.load(data, run_dir=RunDir.from_environment())
     settings = training.FitSettings(

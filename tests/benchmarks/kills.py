@@ -28,8 +28,8 @@ from typing import Any
 
 from measurement import REPOSITORY, Runs, Section, empty_home, images, in_turns, number
 
-from hpo.leases import worker_name
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
+from hpo.storage.leases import worker_name
 
 Event = dict[str, Any]
 

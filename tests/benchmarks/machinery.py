@@ -2,9 +2,9 @@
 
 Two processes with a worker's environment, on the GPU or all cores, train the stock CNN with its defaults for 20 epochs
 of 54,000 images in batches of 128, from equal weights, in turns, an epoch each; the other one waits. One is a real
-`hpo.worker.Worker` with a trial of a SQLite storage that holds 24 ended ones, as many as the stock search has: it
+`workers.worker.Worker` with a trial of a SQLite storage that holds 24 ended ones, as many as the stock search has: it
 claims the trial, beats for its lease, reports each epoch, asks the stock pruner, logs events, keeps each epoch on disk
-and tells the result. The other calls `hpo.training.fit` with a record that does nothing, and keeps nothing.
+and tells the result. The other calls `hpo.trial.training.fit` with a record that does nothing, and keeps nothing.
 
 Seconds are those of an epoch with its validation and all callbacks; the first of each, which traces, counts too. The
 ratio of the processor's seconds is the steadier one beside busy neighbours. The steadiest is below: clocks hang on
@@ -29,7 +29,7 @@ from typing import Any
 
 from measurement import Runs, Section, answer, empty_home, file_system, images, in_process, number, places
 
-from hpo.devices import Slot
+from hpo.devices.slots import Slot
 
 TARGET_RATIO = 1.03
 EPOCHS = 20
@@ -198,16 +198,18 @@ def _trial(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
     import optuna
     from optuna.distributions import FloatDistribution
 
-    from hpo import Budget, Stopping, catalog, stored_study
-    from hpo.callbacks import Keeper
-    from hpo.checkpoint import Checkpoints
-    from hpo.events import EventLog
+    from hpo import Budget, Stopping
+    from hpo.files.run_dir import RunDir
     from hpo.models import build_cnn
-    from hpo.objective import Objective
-    from hpo.run_dir import RunDir
-    from hpo.storage import backend_of, open_storage
-    from hpo.storage_url import resolve_url
-    from hpo.worker import Worker
+    from hpo.storage import stored_study
+    from hpo.storage.database import backend_of, open_storage
+    from hpo.storage.url import resolve_url
+    from hpo.study import catalog
+    from hpo.trial.callbacks import Keeper
+    from hpo.trial.checkpoint import Checkpoints
+    from hpo.trial.events import EventLog
+    from hpo.trial.runner import Objective
+    from hpo.workers.worker import Worker
 
     def build(_params: dict[str, Any], dataset: Any) -> Any:
         model = build_cnn({}, dataset)
@@ -247,10 +249,11 @@ def _trial(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
 
 def _plain(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
     """Fit the same model with no machinery."""
-    from hpo import Stopping, datasets, training
+    from hpo import Stopping, datasets
+    from hpo.files.run_dir import RunDir
     from hpo.models import build_cnn
-    from hpo.run_dir import RunDir
-    from hpo.seeds import derive_seed
+    from hpo.study.seeds import derive_seed
+    from hpo.trial import training
 
     dataset = datasets.load(data, run_dir=RunDir.from_environment())
     training.start_fresh(derive_seed(0, "trial", ENDED), Slot.from_environment().precision)

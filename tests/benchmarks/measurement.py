@@ -20,10 +20,10 @@ import numpy as np
 import psutil
 
 from hpo import datasets
-from hpo.devices import Slot, machine, usable_cores, visible_gpus
+from hpo.devices.slots import Slot, machine, usable_cores, visible_gpus
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir
-from hpo.stored_study import versions
+from hpo.files.run_dir import RunDir
+from hpo.storage.stored_study import versions
 
 Result = TypeVar("Result")
 

@@ -1,4 +1,4 @@
-"""Which precision and compiler train stock CNNs fastest here: the ground for the choices in `hpo.devices`.
+"""Which precision and compiler train stock CNNs fastest here: the ground for the choices in `hpo.devices.slots`.
 
 A process with a worker's environment for each number of threads holds all models and trains them in turns, an epoch of
 2,048 images in batches of 128, without validation; the first epoch of each, which traces and compiles, does not
@@ -45,7 +45,7 @@ def main() -> None:
         other = next(precision for precision in PRECISIONS if precision != slot.precision)
         gain = epochs[_key(STOCK, other)].over(epochs[_key(STOCK, slot.precision)])
         section.target(
-            f"on {place}, `hpo.devices` chooses {slot.precision}, the faster one for the stock CNN",
+            f"on {place}, `hpo.devices.slots` chooses {slot.precision}, the faster one for the stock CNN",
             f"{number(gain.median)} times as fast as {other} ({gain.spread})",
             met=gain.median >= 1,
         )
@@ -80,9 +80,10 @@ def _compared(epochs: dict[str, Runs], model: str, first: str, second: str) -> l
 
 def measure(data: str) -> None:
     """Train all models in turns in this process; answers the seconds of each one's epochs."""
-    from hpo import datasets, training
+    from hpo import datasets
+    from hpo.files.run_dir import RunDir
     from hpo.models import build_cnn
-    from hpo.run_dir import RunDir
+    from hpo.trial import training
 
     dataset = datasets.load(data, run_dir=RunDir.from_environment())
     images, labels = dataset.train.images[:IMAGES], dataset.train.labels[:IMAGES]

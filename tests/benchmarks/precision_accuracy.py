@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from hpo.half_precision import keep_outputs_in_float32
+from hpo.trial.half_precision import keep_outputs_in_float32
 
 EPOCHS, TRAINED, MEASURED = 3, 6_000, 2_000
 CHANCE = 3  # standard errors

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from hpo.dashboard import serve
-from hpo.run_dir import RunDir
-from hpo.storage import open_storage
-from hpo.storage_url import resolve_url
+from hpo.files.run_dir import RunDir
+from hpo.storage.database import open_storage
+from hpo.storage.url import resolve_url
+from hpo.web.dashboard import serve
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {

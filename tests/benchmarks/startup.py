@@ -12,11 +12,11 @@ from pathlib import Path
 
 from measurement import Runs, Section, empty_home, in_turns
 
-from hpo import catalog
-from hpo.devices import Slot
-from hpo.launch import launch
-from hpo.run_dir import RunDir
-from hpo.storage_url import resolve_url
+from hpo.devices.slots import Slot
+from hpo.files.run_dir import RunDir
+from hpo.storage.url import resolve_url
+from hpo.study import catalog
+from hpo.workers.launch import launch
 
 TARGET_SECONDS = 0.7
 HEAVY = ("tensorflow", "keras", "jax")

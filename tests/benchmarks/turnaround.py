@@ -5,7 +5,7 @@ commit), to the end of the first training step of the next one. In between the w
 model, claims, samples twelve parameters, builds the stock CNN with its defaults, hands 54,000 images of 28x28 to
 Keras, and TensorFlow traces, optimizes and runs the first step.
 
-A real `hpo.worker.Worker` runs ten such trials in a process with a worker's environment; the first, which warms the
+A real `workers.worker.Worker` runs ten such trials in a process with a worker's environment; the first, which warms the
 process up, only starts the clock. The study's model builder calls the stock one, stamps the time, and hangs a clock
 on the model's own train function, which sets Keras's `stop_training` after the first step: a trial is then one step
 and one validation, and everything between two trials is as it is after a long one. Nothing of hpo is replaced.
@@ -29,7 +29,7 @@ from typing import Any
 
 from measurement import Runs, Section, answer, empty_home, images, in_process, in_turns, number, places
 
-from hpo.devices import Slot
+from hpo.devices.slots import Slot
 
 TARGET_SECONDS = 0.5
 PLAIN_SECONDS = 0.36  # to build and trace the same model in plain Keras, where the target was set
@@ -87,11 +87,12 @@ def measure(data: str) -> None:
     import psutil
     from optuna.distributions import FloatDistribution
 
-    from hpo import Budget, StudyDefinition, stored_study
-    from hpo.run_dir import RunDir
-    from hpo.storage import open_storage
-    from hpo.storage_url import resolve_url
-    from hpo.worker import Worker
+    from hpo import Budget, StudyDefinition
+    from hpo.files.run_dir import RunDir
+    from hpo.storage import stored_study
+    from hpo.storage.database import open_storage
+    from hpo.storage.url import resolve_url
+    from hpo.workers.worker import Worker
 
     # A worker writes its log to a file; here to nowhere.
     logging.basicConfig(level=logging.INFO, handlers=[logging.NullHandler()])

@@ -1,6 +1,6 @@
 """What a second worker brings on one machine.
 
-`hpo.launch.launch`, the function behind `hpo launch`, runs a fixed study in real worker processes: stock CNNs with
+`workers.launch.launch`, the function behind `hpo launch`, runs a fixed study in real worker processes: stock CNNs with
 default parameters, two epochs each on 6,000 of the images (`--subset 6000`), no pruning and no early stopping, so that
 every trial is the same work. In turns: one worker with one thread, two workers with one thread each, and one worker
 with a thread for every core.
@@ -18,12 +18,13 @@ from pathlib import Path
 from measurement import Runs, Section, empty_home, images, in_turns, number
 from optuna import Study
 
-from hpo import catalog, stored_study
-from hpo.devices import Slot, usable_cores
-from hpo.launch import launch
-from hpo.run_dir import RunDir
-from hpo.storage import open_storage
-from hpo.storage_url import resolve_url
+from hpo.devices.slots import Slot, usable_cores
+from hpo.files.run_dir import RunDir
+from hpo.storage import stored_study
+from hpo.storage.database import open_storage
+from hpo.storage.url import resolve_url
+from hpo.study import catalog
+from hpo.workers.launch import launch
 
 TARGET_RATIO = 1.2
 TRIALS_A_WORKER = 6

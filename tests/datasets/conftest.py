@@ -7,7 +7,7 @@ import pytest
 from tiny_idx import Tiny, make_tiny
 
 from hpo.datasets.idx import _FILES, FASHION_MNIST
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 _ROOT = Path(__file__).parents[2]
 _NAMED = Path(os.environ.get("HPO_DATA_DIR") or _ROOT / "data").absolute()

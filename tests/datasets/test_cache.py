@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpo.datasets.cache import Arrays, Entry, Facts, cached
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 
 class Builder:

@@ -2,7 +2,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from hpo.datasets.digits import Digits
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 
 def test_digits_are_enlarged_to_the_form_of_mnist(run_dir: RunDir) -> None:

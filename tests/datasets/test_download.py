@@ -12,7 +12,7 @@ from tiny_idx import make_tiny
 from hpo.datasets.download import download
 from hpo.datasets.idx import _FILES
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 
 class Server(ThreadingHTTPServer):

@@ -9,7 +9,7 @@ from tiny_idx import Tiny
 
 from hpo.datasets.idx import _FILES, _KERAS_KEYS, FASHION_MNIST, MNIST, IdxSource, decode, encode
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 
 def check(tiny: Tiny, run_dir: RunDir) -> None:

@@ -11,7 +11,7 @@ from tiny_idx import Tiny
 
 from hpo.datasets import load, load_test
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 
@@ -166,7 +166,7 @@ def test_processes_that_load_at_once_map_the_same_files(run_dir: RunDir) -> None
     code = """
 import hashlib, os, sys
 from hpo.datasets import load
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 print("ready", flush=True)
 sys.stdin.readline()
 dataset = load("digits", run_dir=RunDir.from_environment())
@@ -188,7 +188,7 @@ def test_a_warm_load_imports_nothing_slow(run_dir: RunDir) -> None:
     code = """
 import sys
 from hpo.datasets import load
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 load("digits", run_dir=RunDir.from_environment())
 slow = {"tensorflow", "keras", "sklearn", "scipy", "PIL", "rich", "urllib.request", "filelock"}
 print(sorted(slow & set(sys.modules)))
@@ -201,7 +201,7 @@ def test_a_cold_load_imports_no_keras(run_dir: RunDir) -> None:
     code = """
 import sys
 from hpo.datasets import load
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 load("digits", run_dir=RunDir.from_environment())
 print(sorted({"tensorflow", "keras"} & set(sys.modules)))
 """

@@ -6,7 +6,7 @@ import pytest
 
 from hpo.datasets.user_file import UserFile
 from hpo.errors import DatasetError
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 PLAIN = {
     "features": np.random.default_rng(0).integers(0, 256, (60, 5, 4), np.uint8),

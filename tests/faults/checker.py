@@ -9,11 +9,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import stored_study
-from hpo.leases import was_given_back
-from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage
-from hpo.storage_url import resolve_url
+from hpo.files.run_dir import RunDir
+from hpo.storage import stored_study
+from hpo.storage.database import backend_of, open_storage
+from hpo.storage.leases import was_given_back
+from hpo.storage.url import resolve_url
 
 Event = dict[str, Any]
 

@@ -28,7 +28,9 @@ def arm(folder: str, each: int) -> None:
         return  # the launcher reads the study, too
     import optuna
 
-    from hpo import checkpoint, claims, worker
+    from hpo.search import claims
+    from hpo.trial import checkpoint
+    from hpo.workers import worker
 
     def die(instant: str) -> None:
         number = _count(Path(folder) / f"passed-{instant}")

@@ -17,11 +17,11 @@ from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import stored_study
-from hpo.leases import was_given_back
-from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage
-from hpo.storage_url import resolve_url
+from hpo.files.run_dir import RunDir
+from hpo.storage import stored_study
+from hpo.storage.database import backend_of, open_storage
+from hpo.storage.leases import was_given_back
+from hpo.storage.url import resolve_url
 
 TESTS = Path(__file__).parents[1]
 
@@ -47,15 +47,17 @@ study = StudyDefinition(
 
 # Put into a study, whose launcher and workers all read it: what takes half a minute otherwise takes five seconds.
 HURRIED = """
-from hpo import claims, launch
-claims.BEAT = launch.BEAT = 1
-claims.LEASE = 5
+from hpo.storage import leases
+from hpo.workers import processes
+leases.BEAT = processes.BEAT = 1
+leases.LEASE = processes.LEASE = 5
 """
 
 # A network that trains six epochs of bundled digits in two seconds, and is kept epoch by epoch.
 TRAINED = """
 import dataclasses
-from hpo import Budget, catalog
+from hpo import Budget
+from hpo.study import catalog
 {preparation}
 
 study = dataclasses.replace(

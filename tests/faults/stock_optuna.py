@@ -19,12 +19,12 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_s
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo import catalog
-from hpo.events import EventLog
-from hpo.leases import worker_name
-from hpo.run_dir import RunDir
-from hpo.storage_url import resolve_url
-from hpo.study import StudyDefinition
+from hpo.files.run_dir import RunDir
+from hpo.storage.leases import worker_name
+from hpo.storage.url import resolve_url
+from hpo.study import catalog
+from hpo.study.definition import StudyDefinition
+from hpo.trial.events import EventLog
 
 RESULTS = (TrialState.COMPLETE, TrialState.PRUNED)
 _POLL_SECONDS = 0.05

@@ -12,9 +12,9 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo.events import EventLog
-from hpo.run_dir import RunDir
-from hpo.trial_rows import finish_trial
+from hpo.files.run_dir import RunDir
+from hpo.storage.trial_rows import finish_trial
+from hpo.trial.events import EventLog
 
 
 class History:

@@ -13,8 +13,8 @@ from faults.deaths import INSTANTS
 from faults.launching import HURRIED, TRAINED, Begin, Faults, interrupt, kill_at_random, wait_for, workers_of
 from faults.results import COMPARED, Results
 
-from hpo.leases import worker_name
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
+from hpo.storage.leases import worker_name
 
 FULL = pytest.mark.faults_full
 ARMED = "from faults import deaths\ndeaths.arm({folder!r}, each={each})"

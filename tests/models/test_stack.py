@@ -150,7 +150,7 @@ def test_a_saved_model_needs_nothing_but_keras(suffix: str, tmp_path: Path) -> N
 def test_a_stack_without_probabilities_is_built_but_not_trained() -> None:
     """It fails as an invalid model, before the first step."""
     from hpo.errors import InvalidModel
-    from hpo.training import FitSettings, fit
+    from hpo.trial.training import FitSettings, fit
 
     model = build_stack({"layers": "conv32 pool"}, _dataset())
     settings = FitSettings(epochs=1, batch_size=8, metric="val_accuracy", direction="maximize", stopping=Stopping())

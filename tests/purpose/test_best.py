@@ -10,7 +10,7 @@ import optuna
 import pytest
 from command import Hpo
 
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 # Worst, best and middle are spread over the trials; one fails and one is pruned, with values that no result has.
 SCORED = """

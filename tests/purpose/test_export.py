@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo import datasets, stored_study
-from hpo.export import export
-from hpo.run_dir import RunDir
-from hpo.storage import backend_of, open_storage
-from hpo.storage_url import resolve_url
+from hpo import datasets
+from hpo.files.run_dir import RunDir
+from hpo.saved_model.export import export
+from hpo.storage import stored_study
+from hpo.storage.database import backend_of, open_storage
+from hpo.storage.url import resolve_url
 
 # One network with each of the heads that two classes may have; what the layers do not say, the loss does.
 STUDY = """

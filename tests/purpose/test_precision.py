@@ -15,12 +15,13 @@ from keras import layers
 from optuna.distributions import CategoricalDistribution
 
 from hpo import Budget, Stopping, StudyDefinition, datasets
-from hpo.claims import Claim
 from hpo.datasets import Dataset
-from hpo.devices import Slot
-from hpo.events import EventLog
-from hpo.objective import Objective
-from hpo.run_dir import RunDir
+from hpo.devices.slots import Slot
+from hpo.files.run_dir import RunDir
+from hpo.saved_model import export_check
+from hpo.search.claims import Claim
+from hpo.trial.events import EventLog
+from hpo.trial.runner import Objective
 
 EPOCHS = 4
 BATCH = 32
@@ -63,7 +64,15 @@ def _records(build: Callable[[], keras.Model], dataset: Dataset, tmp_path: Path)
     )
     claim = Claim(optuna.create_study().ask(), seed=0, attempt=1, configuration=0, uuid="u", origin={})
     events = EventLog(tmp_path / "events")
-    run = Objective(definition, dataset, RunDir(tmp_path), Slot(threads=1), interrupted=lambda: False, events=events)
+    run = Objective(
+        definition,
+        dataset,
+        RunDir(tmp_path),
+        Slot(threads=1),
+        interrupted=lambda: False,
+        events=events,
+        check_export=export_check.check,
+    )
     return run(claim).records
 
 

@@ -11,7 +11,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 Curve = Sequence[float]
 
@@ -46,7 +46,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import *
 from optuna.samplers import RandomSampler
 from hpo import Budget, StudyDefinition
-from hpo.budget import Stopping
+from hpo.study.budget import Stopping
 
 def build(params, dataset):
     import keras

@@ -8,7 +8,7 @@ import optuna
 from command import Hpo
 from optuna.distributions import CategoricalDistribution
 
-from hpo.run_dir import RunDir
+from hpo.files.run_dir import RunDir
 
 # Its sizes come out of NumPy, one parameter is a pin, and what depends on another value of it never exists.
 LISTED = """

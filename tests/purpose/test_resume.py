@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from faults.launching import Begin
 
-from hpo.devices import slots
-from hpo.leases import was_given_back
-from hpo.run_dir import RunDir
+from hpo.devices.slots import slots
+from hpo.files.run_dir import RunDir
+from hpo.storage.leases import was_given_back
 
 KILLED_AFTER = 3  # epochs; eight are trained, with the learning rate lowered and the end decided by counts of epochs
 
@@ -24,7 +24,7 @@ import itertools, os, random, signal
 from pathlib import Path
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from hpo import Budget, StudyDefinition
-from hpo.budget import Stopping
+from hpo.study.budget import Stopping
 
 def build(params, dataset):
     import keras
@@ -67,8 +67,8 @@ study = StudyDefinition(
 PLAIN = """
 import json, sys
 import keras
-from hpo import catalog
-from hpo.run_dir import RunDir
+from hpo.study import catalog
+from hpo.files.run_dir import RunDir
 
 study = catalog.load("faults_study.py")
 data = study.load_dataset(RunDir.from_environment())

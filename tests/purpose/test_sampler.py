@@ -25,13 +25,14 @@ from optuna.samplers import (
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from hpo import Budget, StudyDefinition, stored_study
-from hpo.devices import Slot
-from hpo.run_dir import RunDir
-from hpo.space import Params
-from hpo.storage import backend_of, open_storage
-from hpo.storage_url import resolve_url
-from hpo.worker import Worker
+from hpo import Budget, StudyDefinition
+from hpo.devices.slots import Slot
+from hpo.files.run_dir import RunDir
+from hpo.storage import stored_study
+from hpo.storage.database import backend_of, open_storage
+from hpo.storage.url import resolve_url
+from hpo.study.space import Params
+from hpo.workers.worker import Worker
 
 NINE = {"choice": CategoricalDistribution(list(range(1, 10)))}
 SMOOTH = {name: FloatDistribution(0, 1) for name in "xyz"}

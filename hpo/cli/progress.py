@@ -1,0 +1,116 @@
+"""A launch as it runs: a live table in a terminal, timestamped lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from hpo.results.status import StudyStatus
+from hpo.study.definition import StudyDefinition
+from hpo.workers.launch import Show
+
+_QUIET_SECONDS = 60
+
+
+@contextmanager
+def progress(metric: str) -> Iterator[Show]:
+    """Yield the function that shows each status of a launch."""
+    console = Console()
+    if console.is_terminal:
+        live = Live(console=console, refresh_per_second=4)
+
+        def show(status: StudyStatus) -> None:
+            live.start()  # not before: a download may show a bar of its own until then
+            live.update(_table(status, metric))
+
+        try:
+            yield show
+        finally:
+            live.stop()
+    else:
+        yield _Lines(metric)
+
+
+class _Lines:
+    """Prints a line when trials have ended, and one a minute in between."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._finished = -1
+        self._printed = 0.0
+
+    def __call__(self, status: StudyStatus) -> None:
+        if status.finished == self._finished and time.monotonic() < self._printed + _QUIET_SECONDS:
+            return
+        self._finished, self._printed = status.finished, time.monotonic()
+        print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {summary(status, self._metric)}", file=sys.stdout, flush=True)
+
+
+def stopping_line(definition: StudyDefinition) -> str:
+    """Which of early stopping and learning-rate reduction the trials of a study have, and how to turn them off."""
+    stopping = definition.trial_stopping
+    patience = definition.base.get("patience", stopping.patience)
+    if "patience" in definition.search_space.parameters:
+        patience = "`patience`"
+    parts = []
+    if patience:
+        parts.append(f"early stopping after {patience} epochs")
+    if stopping.reduce_lr_patience:
+        parts.append(f"a learning rate times {stopping.reduce_lr_factor:g} after {stopping.reduce_lr_patience} epochs")
+    if not parts:
+        return "Early stopping and learning-rate reduction are off."
+    turned_off = "both" if len(parts) == 2 else "it"
+    return f"On: {' and '.join(parts)} without a better {definition.metric}; stopping=None turns {turned_off} off."
+
+
+def summary(status: StudyStatus, metric: str) -> str:
+    """The study's status in one line."""
+    parts = [f"{status.done} trials"]
+    states = [f"{count} {state.lower().replace('_', ' ')}" for state, count in status.states.items()]
+    if states:
+        parts.append(", ".join(states))
+    if status.best is not None and status.best.value is not None:
+        parts.append(f"best {metric} {status.best.value:.4f} (trial {status.best.number})")
+    parts.append(f"elapsed {duration(status.seconds)}")
+    remaining = remaining_seconds(status)
+    if remaining is not None:
+        parts.append(f"about {duration(remaining)} left")
+    return "; ".join(parts)
+
+
+def remaining_seconds(status: StudyStatus) -> float | None:
+    """Seconds until the budget has ended, if it goes on as until now; None before two trials have ended."""
+    left = status.budget - status.finished
+    if status.finished < 2 or left <= 0:
+        return None
+    return status.seconds / status.finished * left
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` for people, such as 1 h 02 min, 3 min 20 s or 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _table(status: StudyStatus, metric: str) -> Group:
+    workers = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("worker", "device", "trial", "epoch", metric):
+        workers.add_column(column, justify="left" if column in ("worker", "device") else "right")
+    for worker in sorted(status.workers, key=lambda worker: str(worker["worker"])):
+        value = "…" if worker["value"] is None else f"{worker['value']:.4f}"
+        workers.add_row(
+            str(worker["worker"]), str(worker["device"]), str(worker["trial"]), str(worker["epoch"] or "…"), value
+        )
+    heading = Text.assemble((status.name, "bold"), "  ", summary(status, metric))
+    if not status.states and not status.workers:
+        return Group(heading, Text("starting the workers…", style="dim"))
+    return Group(heading, workers) if status.workers else Group(heading)

@@ -1,0 +1,42 @@
+"""Optuna's pruners as hpo asks them: a configuration that runs again is judged as if its first attempt had gone on."""
+
+import copy
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from hpo.storage.leases import claim_of, was_given_back
+
+
+def should_prune(trial: optuna.Trial) -> bool:
+    """`optuna.Trial.should_prune` for one trial per configuration, with the configuration's number.
+
+    Otherwise a lost attempt competes with the next one and with all others (successive halving), and the next one's
+    own number puts it into another bracket (Hyperband).
+    """
+    study = copy.copy(trial.study)
+    study._storage = _Configurations(study._storage)  # type: ignore[assignment]
+    return study.pruner.prune(study, _as_configuration(trial._get_latest_trial()))
+
+
+class _Configurations:
+    """A storage that shows one trial per configuration: that of its last attempt, unless it was given back."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_all_trials(self, *arguments: Any, **settings: Any) -> list[FrozenTrial]:
+        trials = self._storage.get_all_trials(*arguments, **settings)
+        return [_as_configuration(trial) for trial in trials if not was_given_back(trial)]
+
+
+def _as_configuration(trial: FrozenTrial) -> FrozenTrial:
+    """The trial with its configuration's number; one of another program keeps its own."""
+    numbered = copy.copy(trial)
+    numbered.number = claim_of(trial).get("configuration", trial.number)
+    return numbered

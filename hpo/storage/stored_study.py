@@ -1,0 +1,322 @@
+"""A study in the storage: recorded at its first launch, resumed after, refused where its definition has changed."""
+
+import contextlib
+import difflib
+import json
+import platform
+import socket
+import subprocess
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from hpo.devices.slots import machine
+from hpo.errors import HpoError, StudyChanged, StudyError, UnknownStudy
+from hpo.files.run_dir import RunDir
+from hpo.files.writing import write_json
+from hpo.storage.command import command, unsaid
+from hpo.storage.database import backend_of, study_lock
+from hpo.storage.url import shown
+from hpo.study import catalog
+from hpo.study.definition import StudyDefinition
+from hpo.study.fingerprint import changes, may_amend
+from hpo.study.source_code import differences
+
+UNCHECKED = "off"  # a launch said that its models need not be exportable
+
+# What a launch records of every study.
+_RECORDED = {
+    "definition": dict, "fingerprint": str, "code": dict, "source": str, "overrides": dict, "budget": int,
+    "environment": dict,
+}  # fmt: skip
+_COMPARED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+_PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy", "scikit-learn")
+
+
+def create_or_resume(
+    storage: BaseStorage, definition: StudyDefinition, run_dir: RunDir, *, amend: bool = False
+) -> tuple[optuna.Study, bool]:
+    """Record ``definition`` at its first launch, else check that it is the one recorded; sets the budget.
+
+    Returns:
+        The study, and whether it is new.
+
+    Raises:
+        StudyChanged: it was recorded with another definition, other code or more trials, and ``amend`` is not set or
+            the change is not safe.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=definition.name,
+        direction=definition.search_direction,
+        load_if_exists=True,
+        sampler=definition.sampler,
+        pruner=definition.explicit_pruner(),
+    )
+    # Two first launches at once both get here; one records.
+    with study_lock(storage, study._study_id):
+        attrs = recorded(study)
+        if not attrs:
+            if "definition" in study.user_attrs or study.get_trials(deepcopy=False):
+                raise StudyError(
+                    f"The storage holds a study {definition.name!r} that hpo did not launch. Choose another --name."
+                )
+            if [direction.name.lower() for direction in study.directions] != [definition.search_direction]:
+                raise StudyError(
+                    f"The storage holds an empty study {definition.name!r} of another direction than "
+                    f"{definition.search_direction!r}. Choose another --name."
+                )
+            # First what nobody waits for: from the moment the definition is there, the study counts as recorded.
+            study.set_user_attr("environment", environment())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # a name for the dashboard's axes, no more
+                study.set_metric_names([definition.metric if definition.objective is None else "value"])
+            _record(study, definition)
+        else:
+            if not study.get_trials(deepcopy=False, states=_COMPARED):
+                # There is nothing to compare with: code that failed, or was never run, is mended.
+                attrs = {**attrs, "code": definition.code}
+            _check_unchanged(definition, attrs, amend=amend)
+            if definition.trials < attrs["budget"] and not amend:
+                raise _lowered(study, definition, attrs["budget"])
+            _record(study, definition)
+    write_json(run_dir.definition(definition.name), study.user_attrs["definition"])
+    write_json(run_dir.environment(definition.name), study.user_attrs["environment"])
+    return study, not attrs
+
+
+def check_data(study: optuna.Study, sha256: str) -> None:
+    """Check that these are the data that the study's trials are trained on; a launch has recorded which.
+
+    Raises:
+        StudyChanged: they are others: somebody altered a file of their own.
+    """
+    recorded = study.user_attrs.get("data_sha256", sha256)
+    if recorded != sha256:
+        raise StudyChanged(
+            f"The data of study {study.study_name!r} have changed since its first launch, so that its trials cannot be "
+            f"compared: their SHA-256 is {sha256[:12]}…, and was {recorded[:12]}…. Launch it under another name with "
+            "--name."
+        )
+
+
+def load(storage: BaseStorage, name: str) -> optuna.Study:
+    """The study ``name`` in the storage, to read.
+
+    Raises:
+        StudyError: there is none; the message gives the nearest names.
+    """
+    try:
+        name.encode()
+    except UnicodeError:
+        raise StudyError(f"A study's name must be text, but got {name!r}. `hpo studies` lists the names.") from None
+    try:
+        return optuna.load_study(storage=storage, study_name=name)
+    except KeyError:
+        known = names(storage)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"It holds: {', '.join(known) or 'none'}."
+        url = backend_of(storage).engine.url
+        raise StudyError(
+            f"The storage {shown(url)} holds no study called {name!r}. {hint} "
+            f"`{command(url, 'launch', '--study', name)}`{unsaid(url)} starts one."
+        ) from None
+
+
+def names(storage: BaseStorage) -> list[str]:
+    """The names of all studies in the storage, sorted."""
+    return sorted(study.study_name for study in storage.get_all_studies())
+
+
+def typed(attrs: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Those attributes that are of the type that ``kinds`` gives for their name.
+
+    Any Optuna program may write to the storage, and use one of our names for something else.
+    """
+    return {name: attrs[name] for name, kind in kinds.items() if isinstance(attrs.get(name), kind)}
+
+
+def recorded(study: optuna.Study) -> dict[str, Any]:
+    """The attributes of a study that hpo launched; empty where another program made it."""
+    attrs = study.user_attrs
+    return attrs if typed(attrs, _RECORDED).keys() == _RECORDED.keys() else {}
+
+
+def stored_definition(study: optuna.Study, file: str | None = None) -> StudyDefinition:
+    """The definition of a stored study, its code found again in ``file``, else through the recorded source.
+
+    Raises:
+        StudyChanged: the code here defines another study than the one recorded.
+        StudyError: hpo did not launch it, or its source is not here.
+    """
+    definition = definition_here(study, file)
+    _check_unchanged(definition, recorded(study), amend=False)
+    return definition
+
+
+def definition_here(study: optuna.Study, file: str | None = None) -> StudyDefinition:
+    """As `stored_definition`, but as the code here has it, which may be another than was recorded."""
+    attrs = recorded(study)
+    if not attrs:
+        raise StudyError(f"hpo did not launch the study {study.study_name!r}, so there is nothing to run it by.")
+    return _find(study.study_name, attrs, file).with_overrides(name=study.study_name, **attrs["overrides"])
+
+
+def is_amended(study: optuna.Study, definition: StudyDefinition) -> bool:
+    """Whether the storage has another definition or other code of the study now; ask under the study's lock."""
+    attrs = study.user_attrs
+    return bool(attrs["fingerprint"] != definition.fingerprint or attrs["code"] != definition.code)
+
+
+def resumed(storage: BaseStorage, definition: StudyDefinition) -> StudyDefinition:
+    """``definition`` with what earlier launches of it set, such as ``--trials``, where this one sets nothing."""
+    if definition.name not in names(storage):
+        return definition
+    earlier = recorded(load(storage, definition.name)).get("overrides", {})
+    return definition.with_overrides(**{**earlier, **definition.overrides})
+
+
+@contextlib.contextmanager
+def noticing_deletion(storage: BaseStorage, name: str) -> Iterator[None]:
+    """Say that the study ``name`` was deleted instead of raising the KeyError by which Optuna says it.
+
+    Raises:
+        HpoError: it is not there any more.
+    """
+    try:
+        yield
+    except KeyError as error:
+        if name in names(storage):
+            raise
+        raise HpoError(f"The study {name!r} was deleted while it ran.") from error
+
+
+def export_check_of(study: optuna.Study) -> object:
+    """The code whose models have been seen to be exportable, or UNCHECKED; anything else if it is to be seen yet."""
+    return study.user_attrs.get("export_check")
+
+
+def set_export_check(study: optuna.Study, passed: Mapping[str, str] | str | None) -> None:
+    """Record which code has passed, UNCHECKED if none has to, or None to look again."""
+    study.set_user_attr("export_check", passed)
+
+
+def budget_of(study: optuna.Study) -> int:
+    """The study's budget: trials in all, as the storage says now (a later launch may raise it)."""
+    trials: int = study.user_attrs["budget"]
+    return trials
+
+
+def timeout_of(study: optuna.Study) -> float | None:
+    """Seconds after which a trial of the study has hung, as the storage says now; None for no limit."""
+    timeout: float | None = study.user_attrs["definition"]["budget"]["trial_timeout"]
+    return timeout
+
+
+def delete(study: optuna.Study, run_dir: RunDir) -> None:
+    """Undo the first launch of a study that cannot run; its workers' logs stay, to see why."""
+    optuna.delete_study(study_name=study.study_name, storage=study._storage)
+    run_dir.definition(study.study_name).unlink(missing_ok=True)
+    run_dir.environment(study.study_name).unlink(missing_ok=True)
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on besides the study: versions, commit, host."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": machine(),
+        "host": socket.gethostname(),
+        "commit": _commit(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that a result may depend on, those that are installed."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    return found
+
+
+def _record(study: optuna.Study, definition: StudyDefinition) -> None:
+    study.set_user_attr("fingerprint", definition.fingerprint)
+    study.set_user_attr("code", dict(definition.code))
+    study.set_user_attr("source", definition.source)
+    study.set_user_attr("overrides", dict(definition.overrides))
+    study.set_user_attr("budget", definition.trials)
+    study.set_user_attr("max_retries", definition.budget.max_retries)
+    study.set_user_attr("definition", definition.canonical())
+
+
+def _find(name: str, attrs: Mapping[str, Any], file: str | None) -> StudyDefinition:
+    """The definition in ``file``; without one in the recorded source, or where it may lie on this machine."""
+    path, _, original = attrs["source"].rpartition(".py:")
+    if file is not None:
+        return catalog.load(f"{file}:{original}" if file.endswith(".py") else file)
+    places = [attrs["source"]]
+    if path:  # of the machine that launched it last
+        base = Path(path).name
+        places += [f"{base}.py:{original}", f"studies/{base}.py:{original}", original]
+    found = []
+    for place in places:
+        with contextlib.suppress(UnknownStudy):
+            found.append(catalog.load(place))
+            if found[-1].code == attrs["code"]:
+                return found[-1]
+    if found:
+        return found[0]
+    where = f"the file {path}.py" if path else f"a file in ./studies that defines {original!r}"
+    raise UnknownStudy(
+        f"Study {name!r} was launched from {where}, which is not here. Copy it to this machine and name it: "
+        "`hpo worker` and `hpo export` take --file FILE.py, `hpo launch` takes --study FILE.py."
+    )
+
+
+def _check_unchanged(definition: StudyDefinition, attrs: Mapping[str, Any], *, amend: bool) -> None:
+    stored, new = attrs["definition"], json.loads(json.dumps(definition.canonical()))
+    lines = changes(stored, new) + differences(attrs["code"], definition.code, definition.file)
+    if not lines:
+        return
+    difference = "; ".join(lines)
+    if not may_amend(stored, new):
+        raise StudyChanged(
+            f"Study {definition.name!r} has changed since its first launch, so that its trials cannot be compared: "
+            f"{difference}. Launch it under another name with --name."
+        )
+    if not amend:
+        raise StudyChanged(
+            f"Study {definition.name!r} has changed since its first launch: {difference}. "
+            "Launch it under another name with --name, or accept the change by launching it with --amend."
+        )
+
+
+def _lowered(study: optuna.Study, definition: StudyDefinition, budget: int) -> StudyChanged:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return StudyChanged(
+        f"Study {study.study_name!r} has a budget of {budget} trials, and {definition.trials} is less; "
+        f"{len(running)} run now. Continue with --trials {budget}, or lower the budget for everyone who "
+        "works on the study with --amend: running trials end, and no more are begun."
+    )
+
+
+def _commit() -> str | None:
+    """The git commit of the folder the launch runs in, None outside of a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True, cwd=Path.cwd()
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

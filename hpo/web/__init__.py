@@ -1,0 +1,1 @@
+"""optuna-dashboard behind a token. Knows the storage."""

@@ -1,0 +1,282 @@
+"""The loop of one worker process: claim a trial, keep it alive, run it, tell the result, repeat."""
+
+import contextlib
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import optuna
+import psutil
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from hpo.devices.slots import Slot, import_backend
+from hpo.errors import Interrupted, Outage, TrialInterrupted
+from hpo.files.run_dir import RunDir
+from hpo.saved_model import export_check
+from hpo.search import sampling
+from hpo.search.claims import Claim, Claims, Wait
+from hpo.storage import stored_study
+from hpo.storage.database import LEASE, patience_of
+from hpo.storage.leases import TOKEN, Lease, fail_hung, give_back, worker_name
+from hpo.storage.trial_rows import finish_trial
+from hpo.study import siblings
+from hpo.study.definition import StudyDefinition
+from hpo.trial.events import EventLog
+from hpo.trial.runner import Objective, Outcome
+from hpo.workers import cleanup
+from hpo.workers.failures import MAX_FAILURES, ended, stop_at_failures
+
+# TensorFlow keeps some of each trial (tests/benchmarks/RESULTS.md): after many, a fresh process is cheaper.
+_GROWTH_BYTES = 2_000_000_000
+# Most of a model is garbage soon; to look through all that TensorFlow holds for the rest takes 0.2 s.
+_TRIALS_A_FULL_COLLECTION = 5
+_STOP_SECONDS = 9  # after which a trial that does not end is given back all the same
+_GIVE_BACK_SECONDS = 1  # which that may take
+_POLL_SECONDS = 0.5  # while others run the rest of the budget
+
+_logger = logging.getLogger("hpo")
+
+
+def work(
+    storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot, *, file: str | None = None, is_watched: bool = False
+) -> int:
+    """Run trials of the stored study ``name`` until its budget has ended.
+
+    Args:
+        file: where its code is on this machine; None looks for it.
+        is_watched: whether a launcher ends this process should a trial hang.
+
+    Returns:
+        The number of trials this process ran.
+
+    Raises:
+        StudyError: the study is not there, this code defines another one, or its sampler fails.
+        StudyAmended: another launch amended it between two trials.
+        HpoError: it was deleted.
+        Interrupted: SIGINT or SIGTERM; the trial that ran is given back.
+    """
+    study = stored_study.load(storage, name)
+    definition = stored_study.stored_definition(study, file)
+    siblings.offer_to_children()
+    sampling.check(definition.sampler, definition.search_space)
+    if definition.objective is None:
+        import_backend()
+    with stored_study.noticing_deletion(storage, name):
+        return Worker(study, definition, run_dir, slot, is_watched=is_watched).run()
+
+
+class Worker:
+    """One process that runs trials of one study, one at a time."""
+
+    def __init__(
+        self, study: optuna.Study, definition: StudyDefinition, run_dir: RunDir, slot: Slot, *, is_watched: bool = False
+    ) -> None:
+        self._study = study
+        self._run_dir = run_dir
+        self._is_watched = is_watched
+        self._held: Claim | None = None
+        self._slot = slot
+        self._name = worker_name()
+        self._claims = Claims(study, definition, self._name, slot.device, os.environ.get(TOKEN))
+        self._stop_signal = 0
+        self._events = EventLog(run_dir.events(definition.name) / f"{self._name}.jsonl")
+        patience_of(study._storage).stopped = self._is_stopped
+        dataset = definition.load_dataset(run_dir)
+        if dataset is not None:
+            stored_study.check_data(study, dataset.sha256)
+        self._objective = Objective(
+            definition,
+            dataset,
+            run_dir,
+            slot,
+            interrupted=self._is_stopped,
+            events=self._events,
+            check_export=export_check.check,
+        )
+
+    def _is_stopped(self) -> bool:
+        return self._stop_signal != 0
+
+    def run(self) -> int:
+        """Claim and run trials until the budget has ended; the number of trials run."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._on_signal)
+        try:
+            return self._run_all()
+        except Outage as error:
+            if self._stop_signal:  # which it did not wait out
+                raise Interrupted(self._stop_signal, str(error)) from None
+            raise
+
+    def _run_all(self) -> int:
+        ran = 0
+        earlier = ended(self._study)
+        baseline: int | None = None
+        while not self._stop_signal:
+            claim = self._claims.next()
+            if claim is None:
+                if not self._is_watched:
+                    cleanup.remove_checkpoints(self._study, self._run_dir)
+                _logger.info("%s: the budget has ended after %d trials of this worker", self._name, ran)
+                return ran
+            if isinstance(claim, Wait):
+                time.sleep(_POLL_SECONDS)
+                continue
+            failed = self._run(claim)
+            ran += 1
+            if failed and not self._is_watched:  # else its launcher looks at all that fail
+                stop_at_failures(self._study, earlier, self._study.user_attrs.get("max_failures", MAX_FAILURES))
+            # Here and not while a trial trains: a model's reference cycles hold its weights.
+            gc.collect(2 if ran % _TRIALS_A_FULL_COLLECTION == 0 else 1)
+            memory = psutil.Process().memory_info().rss
+            # After the first trial: importing the backend is no growth.
+            baseline = baseline or memory
+            if memory > baseline + _GROWTH_BYTES and not self._stop_signal:
+                _recycle(f"memory has grown by more than {_GROWTH_BYTES // 1_000_000} MB")
+        raise Interrupted(self._stop_signal, f"Worker {self._name} stopped; its trial was given back.")
+
+    def _run(self, claim: Claim) -> bool:
+        """Run a trial to its end; whether it failed."""
+        storage, trial_id = self._study._storage, claim.trial._trial_id
+        started = time.perf_counter()
+        _logger.info("Trial %d started (attempt %d, seed %d)", claim.number, claim.attempt, claim.seed)
+        self._held = claim
+        with Lease(storage, trial_id), self._limited(claim):
+            try:
+                facts = {"configuration": claim.configuration, "attempt": claim.attempt, "worker": self._name}
+                self._events.write("claim", trial=claim.number, **facts)
+                outcome = self._objective(claim)
+                self._tell(claim, outcome, time.perf_counter() - started)
+                return outcome.state == TrialState.FAIL
+            except TrialInterrupted:
+                self._give_back(claim)
+                return False
+            except UpdateFinishedTrialError:
+                _logger.warning("Trial %d was taken for lost while it ran: it is left to others", claim.number)
+                self._events.write("fenced", trial=claim.number)
+                return False
+            except BaseException:
+                self._give_back(claim)
+                raise
+            finally:
+                self._held = None
+
+    @contextlib.contextmanager
+    def _limited(self, claim: Claim) -> Iterator[None]:
+        """End a trial that hangs, and this process with it, unless a launcher watches."""
+        timeout = None if self._is_watched else stored_study.timeout_of(self._study)
+        if timeout is None:
+            yield
+            return
+        patience, ended = patience_of(self._study._storage), threading.Event()
+
+        def watch() -> None:
+            left, waited = timeout, patience.waited()
+            while left > 0:
+                # Where no thread of Python runs, nothing else ends the process; then the lease gives the trial back.
+                faulthandler.dump_traceback_later(left + LEASE, exit=True)
+                if ended.wait(left):
+                    return
+                left = patience.waited() - waited  # an outage is no fault of the trial's
+                waited += left
+            fail_hung(self._study, claim.trial._trial_id, timeout)
+            _end_children()
+            _recycle(f"trial {claim.number} ran longer than {timeout:g} seconds")
+
+        thread = threading.Thread(target=watch, name="limit", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            faulthandler.cancel_dump_traceback_later()
+
+    def _give_back(self, claim: Claim) -> None:
+        give_back(self._study, claim.trial._trial_id, "interrupted")
+        self._events.write("give_back", trial=claim.number, signal=self._stop_signal)
+
+    def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
+        trial_id = claim.trial._trial_id
+        records: dict[str, Any] = {
+            "seconds": round(seconds, 3),
+            **outcome.records,
+            "stop_reason": outcome.stop_reason,
+        }
+        failure = sampling.learn(claim.trial, outcome.state, outcome.value, records)
+        result = {"state": outcome.state.name, "value": outcome.value}
+        self._events.write("tell", trial=claim.number, **result)
+        finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, records)
+        self._events.write("told", trial=claim.number, **result)
+        self._objective.forget(claim)
+        shown = "no value" if outcome.value is None else f"{outcome.value:.4f}"
+        _logger.info(
+            "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, outcome.stop_reason
+        )
+        if failure is not None:
+            raise failure
+
+    def _on_signal(self, signum: int, _frame: object) -> None:
+        if not self._stop_signal:
+            self._stop_signal = signum
+            _after(_STOP_SECONDS, self._abandon)
+        elif not self._is_watched:  # a launcher that is asked twice kills; one signal may come from it and the system
+            # The lease gives the trial back.
+            _end_children()
+            os._exit(128 + signum)
+
+    def _abandon(self) -> None:
+        """Give back the trial, which has not noticed that it is to end, and end without it."""
+        _end_children()
+        _after(_GIVE_BACK_SECONDS, os._exit, 128 + self._stop_signal)  # where the storage does not answer, either
+        try:
+            if self._held is not None:
+                self._give_back(self._held)
+        finally:
+            os._exit(128 + self._stop_signal)
+
+
+def stop_with_launcher() -> None:
+    """Stop this process as SIGTERM does when its launcher dies: its end of our standard input closes."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        # Python sees a signal when the main thread comes back from where it is, which may hang.
+        time.sleep(_STOP_SECONDS + _GIVE_BACK_SECONDS)
+        _end_children()
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=wait, name="launcher", daemon=True).start()
+
+
+def _end_children() -> None:
+    """Kill what a trial has started that does not come to its end."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
+def _after(seconds: float, action: Callable[..., None], *arguments: Any) -> threading.Timer:
+    """Do ``action`` in that many seconds, unless it is cancelled or this process ends before."""
+    timer = threading.Timer(seconds, action, arguments)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _recycle(reason: str) -> None:
+    """Become a fresh process under the same number, which the launcher does not notice."""
+    _logger.info("Starting afresh: %s", reason)
+    logging.shutdown()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "hpo", *sys.argv[1:]])

@@ -1,0 +1,239 @@
+"""Means over the repeats of each setting, and how far they lie from what others reported."""
+
+import json
+import math
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+from recorded import Recorded, foreign_study
+
+from hpo import Budget, Setting, vary
+from hpo.files.run_dir import RunDir
+from hpo.results import repeats
+from hpo.results.repeats import Average, SettingAverage
+
+
+def _average(**fields: Any) -> SettingAverage:
+    given = {"name": "", "params": {}, "figures": {}, "reported": {}, "failures": (), "images": {}, **fields}
+    return SettingAverage(**given)
+
+
+@pytest.fixture
+def experiment(sqlite: BaseStorage, run_dir: RunDir) -> Recorded:
+    """Two settings, each three times; others measured one of them."""
+    settings = vary("filters", {8: {"test_accuracy": 0.9}, 16: {}})
+    return Recorded(sqlite, run_dir, settings=settings, repeats=3)
+
+
+# One average
+
+
+@pytest.mark.parametrize(
+    ("values", "average"),
+    [
+        pytest.param([1.0, 2.0, 3.0, 4.0], Average(2.5, math.sqrt(5 / 3), 4), id="sample-deviation"),
+        pytest.param([2.0, 2.0], Average(2.0, 0.0, 2), id="equal"),
+        pytest.param([7], Average(7.0, None, 1), id="one-has-no-deviation"),
+        pytest.param([math.inf, 1.0], Average(math.inf, None, 2), id="an-infinite-one"),
+        pytest.param([math.inf], Average(math.inf, None, 1), id="only-an-infinite-one"),
+    ],
+)
+def test_an_average_is_a_mean_and_the_deviation_of_one_run(values: list[float], average: Average) -> None:
+    """The sample's, with n - 1; infinite losses have none, and break nothing."""
+    assert Average.of(values) == average
+
+
+@pytest.mark.parametrize("values", [[math.nan, 1.0], [math.inf, -math.inf]], ids=["nan", "both-infinities"])
+def test_an_average_of_what_has_none_is_no_number(values: list[float]) -> None:
+    """A report shows it so, instead of ending with an error."""
+    average = Average.of(values)
+    assert math.isnan(average.mean)
+    assert (average.sd, average.repeats) == (None, 2)
+
+
+# Deviations
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "images", "deviations"),
+    [
+        pytest.param(Average(0.92, 0.005, 5), 0.90, 10_000, 4.0, id="of-the-runs"),
+        pytest.param(Average(0.88, 0.005, 5), 0.90, 10_000, -4.0, id="below"),
+        pytest.param(Average(0.906, 0.001, 5), 0.90, 10_000, 2.0, id="at-least-that-of-counting"),
+        pytest.param(Average(0.906, None, 1), 0.90, 10_000, 2.0, id="one-run"),
+        pytest.param(Average(0.93, None, 1), 0.90, 100, 1.0, id="fewer-images"),
+        pytest.param(Average(0.92, 0.005, 5), 0.90, None, 4.0, id="unknown-images"),
+        pytest.param(Average(0.92, None, 1), 0.90, None, None, id="one-run-and-unknown-images"),
+        pytest.param(Average(1.0, 0.0, 5), 1.0, 10_000, None, id="certain"),
+        pytest.param(Average(0.9, None, 1), 1.0, 10_000, None, id="certain-theirs"),
+    ],
+)
+def test_a_difference_is_counted_in_deviations(
+    ours: Average, theirs: float, images: int | None, deviations: float | None
+) -> None:
+    """Of one run; those of an accuracy at least sqrt(p (1 - p) / n): 0.003 for 90 % of 10,000 images."""
+    for figure in ("test_accuracy", "val_accuracy"):
+        counted = {} if images is None else {figure: images}
+        row = _average(figures={figure: ours}, reported={figure: theirs}, images=counted)
+        assert row.deviation(figure) == (None if deviations is None else pytest.approx(deviations))
+
+
+def test_other_figures_deviate_as_their_runs_do() -> None:
+    """A loss is no share of the images, and an accuracy is not of another one's images."""
+    ours = {"val_loss": Average(0.5, 0.1, 3), "val_accuracy": Average(0.95, None, 1), "seconds": Average(9.0, 0.0, 2)}
+    row = _average(
+        figures=ours, reported={"val_loss": 0.3, "val_accuracy": 0.9, "seconds": 3.0}, images={"test_accuracy": 9}
+    )
+    assert row.deviation("val_loss") == pytest.approx(2.0)
+    assert (row.deviation("val_accuracy"), row.deviation("seconds")) == (None, None)
+
+
+def test_what_one_side_lacks_cannot_be_compared() -> None:
+    """Neither ours without theirs nor theirs without ours."""
+    row = _average(figures={"test_loss": Average(0.3, 0.1, 2)}, reported={"val_loss": 0.3})
+    assert (row.deviation("test_loss"), row.deviation("val_loss")) == (None, None)
+
+
+# Experiments
+
+
+def test_each_setting_has_its_means(experiment: Recorded) -> None:
+    """Over its own repeats, in the order of the settings; beside what was reported of it."""
+    for value in (0.8, 0.1, 0.9, 0.2, 1.0, 0.6):
+        experiment.run(
+            value, test_accuracy=value / 2, test_images=360, validation_images=180, parameters=1000, seconds=10 * value
+        )
+    first, second = repeats.settings(experiment.study)
+    assert (first.params, first.reported) == ({"filters": 8}, {"test_accuracy": 0.9})
+    assert (second.params, second.reported) == ({"filters": 16}, {})
+    assert first.figures["value"] == Average(pytest.approx(0.9), pytest.approx(0.1), 3)
+    assert first.figures["test_accuracy"] == Average(pytest.approx(0.45), pytest.approx(0.05), 3)
+    assert first.figures["seconds"] == Average(pytest.approx(9.0), pytest.approx(1.0), 3)
+    assert first.figures["parameters"] == Average(1000, 0, 3)
+    assert second.figures["value"].mean == pytest.approx(0.3)
+    assert (first.images, first.failures, first.name) == ({"test_accuracy": 360, "val_accuracy": 180}, (), "")
+    assert "test_loss" not in first.figures
+
+
+def test_the_logs_are_those_of_the_best_epoch(experiment: Recorded) -> None:
+    """Counted from 1: by its weights the trial is measured, and not by those of its last epoch."""
+    history = {"val_accuracy": [0.5, 0.75, 0.7], "val_loss": [0.9, 0.6, 0.8], "loss": [0.9, 0.5, 0.1]}
+    experiment.run(0.75, best_epoch=2, epochs=3, history=history)
+    first, _second = repeats.settings(experiment.study)
+    logs = {name: first.figures[name].mean for name in ("val_accuracy", "val_loss", "loss", "best_epoch", "epochs")}
+    assert logs == {"val_accuracy": 0.75, "val_loss": 0.6, "loss": 0.5, "best_epoch": 2, "epochs": 3}
+    assert "accuracy" not in first.figures
+
+
+def test_a_repeat_that_failed_has_no_part_in_the_means(experiment: Recorded) -> None:
+    """Each reason is told once, with its kind, in the order in which they came."""
+    experiment.run(0.5)
+    for reason, failure in (("nan", "the loss is nan"), ("error", "KeyError: 'x'"), ("nan", "the loss is nan")):
+        experiment.fail(failure, reason)  # setting 1, 0, 1
+    experiment.run(0.7)
+    experiment.fail("too large", "out_of_memory")
+    first, second = repeats.settings(experiment.study)
+    assert first.figures["value"] == Average(pytest.approx(0.6), pytest.approx(math.sqrt(0.02)), 2)
+    assert first.failures == ("error: KeyError: 'x'",)
+    assert second.figures == {}
+    assert second.failures == ("nan: the loss is nan", "out_of_memory: too large")
+
+
+def test_a_trial_that_ended_itself_early_counts(experiment: Recorded) -> None:
+    """No pruner ends one, but an objective may: by the best it had; one that had nothing has no part."""
+    experiment.run(0.5, state=TrialState.PRUNED, stop_reason="pruned")
+    experiment.run(None, state=TrialState.PRUNED, stop_reason="pruned")
+    first, second = repeats.settings(experiment.study)
+    assert first.figures["value"] == Average(0.5, None, 1)
+    assert (second.figures, second.failures) == ({}, ())
+
+
+def test_what_runs_or_was_given_back_has_no_part(experiment: Recorded) -> None:
+    """It has not ended, or runs again; a setting of which nothing has ended is there without figures."""
+    experiment.give_back()
+    experiment.run(0.5)
+    running = experiment.start()
+    running.trial.report(0.9, 1)
+    first, second = repeats.settings(experiment.study)
+    assert first.figures["value"] == Average(0.5, None, 1)
+    assert (first.failures, second.failures) == ((), ())
+    assert (second.params, second.figures, second.images) == ({"filters": 16}, {}, {})
+
+
+def test_a_setting_has_its_name(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """And parameters of its own: the trial's are read from the definition, not from what was suggested."""
+    settings = [Setting({"layers": "a b", "patience": None}, name="small"), Setting({"layers": "c"})]
+    experiment = Recorded(sqlite, run_dir, settings=settings)
+    experiment.run(0.5)
+    rows = repeats.settings(experiment.study)
+    assert [(row.name, row.params) for row in rows] == [
+        ("small", {"layers": "a b", "patience": None}),
+        ("", {"layers": "c"}),
+    ]
+
+
+def test_infinite_values_are_averaged(experiment: Recorded) -> None:
+    """An objective may return them."""
+    for value in (math.inf, 0.5, 0.5, 0.7):
+        experiment.run(value)
+    first, second = repeats.settings(experiment.study)
+    assert first.figures["value"] == Average(math.inf, None, 2)
+    assert second.figures["value"].mean == pytest.approx(0.6)
+
+
+def test_averages_are_json(experiment: Recorded) -> None:
+    """As `hpo report --json` prints them."""
+    for _ in range(4):
+        experiment.run(0.5)
+    form = json.loads(json.dumps([row.as_json() for row in repeats.settings(experiment.study)]))
+    assert form[0] == {
+        "name": "",
+        "params": {"filters": 8},
+        "figures": {"value": {"mean": 0.5, "sd": 0.0, "repeats": 2}},
+        "reported": {"test_accuracy": 0.9},
+        "failures": [],
+        "images": {},
+    }
+
+
+# Searches
+
+
+@pytest.mark.parametrize(
+    ("direction", "values"), [("maximize", [0.75, 0.5, 0.25]), ("minimize", [0.25, 0.5, 0.75])], ids=["max", "min"]
+)
+def test_each_trial_of_a_search_is_a_setting(
+    direction: str, values: list[float], sqlite: BaseStorage, run_dir: RunDir
+) -> None:
+    """Best first, without deviations; those that gave no value are left out."""
+    space = {"x": FloatDistribution(0, 1)}
+    search = Recorded(sqlite, run_dir, space=space, budget=Budget(trials=9), direction=direction)
+    search.run(0.5, parameters=10)
+    search.fail("KeyError: 'x'")
+    search.run(0.25)
+    search.run(0.75)
+    rows = repeats.settings(search.study)
+    assert [row.figures["value"] for row in rows] == [Average(value, None, 1) for value in values]
+    assert rows[1].params == search.study.trials[0].params
+    assert rows[1].figures["parameters"] == Average(10, None, 1)
+    assert {(row.name, row.failures, len(row.reported)) for row in rows} == {("", (), 0)}
+
+
+def test_a_study_of_another_program_is_a_search(sqlite: BaseStorage) -> None:
+    """It has no definition, but trials with values."""
+    foreign = optuna.create_study(storage=sqlite, study_name="foreign", sampler=RandomSampler())
+    foreign.optimize(lambda trial: trial.suggest_float("y", 0, 1), n_trials=2)
+    assert [row.params["y"] for row in repeats.settings(foreign)] == sorted(
+        trial.params["y"] for trial in foreign.trials
+    )
+
+
+def test_what_another_program_calls_by_our_names_is_left_out(sqlite: BaseStorage) -> None:
+    """Its trials with a value are a search, whatever it calls a definition or a history."""
+    [row] = repeats.settings(foreign_study(sqlite))
+    assert (row.name, row.params, row.figures) == ("", {}, {"value": Average(0.5, None, 1)})
