@@ -5,16 +5,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.study.budget import Budget, Stopping
-    from hpo.study.definition import StudyDefinition
+    from hpo.study.comparison import Comparison
+    from hpo.study.search import Search
     from hpo.study.settings import Setting, grid, vary
     from hpo.study.space import When
+    from hpo.study.task import Train
 
-__all__ = ["Budget", "Setting", "Stopping", "StudyDefinition", "When", "grid", "vary"]
+_MODULES = {
+    **dict.fromkeys(("Budget", "Stopping"), "hpo.study.budget"),
+    "Comparison": "hpo.study.comparison",
+    "Search": "hpo.study.search",
+    **dict.fromkeys(("Setting", "grid", "vary"), "hpo.study.settings"),
+    "When": "hpo.study.space",
+    "Train": "hpo.study.task",
+}
+__all__ = ["Budget", "Comparison", "Search", "Setting", "Stopping", "Train", "When", "grid", "vary"]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first asked for: `hpo --help` does without Optuna, which takes 0.2 s."""
-    for module in ("budget", "space", "settings", "definition"):
-        if name in __all__ and hasattr(found := importlib.import_module(f"hpo.study.{module}"), name):
-            return getattr(found, name)
-    raise AttributeError(f"module 'hpo' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'hpo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

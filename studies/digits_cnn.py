@@ -3,14 +3,13 @@
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import HyperbandPruner
 
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search, Train
 from hpo.models import build_cnn
 
-study = StudyDefinition(
+study = Search(
     name="digits-cnn",
     description="A small CNN for scikit-learn's digits; works offline",
-    dataset="digits",
-    model=build_cnn,
+    task=Train(data="digits", model=build_cnn, validation=0.2),
     space={
         "filters": IntDistribution(16, 64, log=True),
         "blocks": IntDistribution(1, 2),
@@ -22,6 +21,5 @@ study = StudyDefinition(
     },
     budget=Budget(trials=12, max_epochs=9),
     pruner=HyperbandPruner(min_resource=1, max_resource=9, reduction_factor=3),
-    validation_fraction=0.2,
     seed=0,
 )

@@ -7,7 +7,7 @@ official ones, merged alike. Model 1's he_normal on the first convolution is lef
 
 from dataclasses import replace
 
-from hpo import Budget, Setting, StudyDefinition, vary
+from hpo import Budget, Comparison, Setting, Train, vary
 from hpo.models import build_stack, build_transfer
 
 LAYERS_4 = (
@@ -15,12 +15,12 @@ LAYERS_4 = (
     "flatten dense512 norm drop0.5 dense128 norm drop0.5 softmax"
 )
 
-architectures = StudyDefinition(
+train = Train(data="fashion-mnist", merge=((0, 1), (2, 3), (4, 5), (6, 7), (8, 9)), model=build_stack, stopping=None)
+
+architectures = Comparison(
     name="fmnist5-architectures",
     description="Report C, models 1 to 4 on five merged classes",
-    dataset="fashion-mnist",
-    merge=((0, 1), (2, 3), (4, 5), (6, 7), (8, 9)),
-    model=build_stack,
+    task=train,
     base={"optimizer": "adam", "learning_rate": 0.001, "batch_size": 128, "epochs": 50},
     remarks="Looked at: the last epochs. Model 1 ends its fifty with the reported accuracy and loss in training and "
     "near them in validation; ours is measured by its best epoch, the report's probably by its last. That is not all "
@@ -76,7 +76,6 @@ architectures = StudyDefinition(
             "model 4",
         ),
     ],
-    stopping=None,
     budget=Budget(max_epochs=50),
 )  # fmt: skip
 
@@ -156,7 +155,7 @@ transfer = replace(
     architectures,
     name="fmnist5-transfer",
     description="Report C, ImageNet's ResNet50 and VGG16, frozen; their weights are downloaded once",
-    model=build_transfer,
+    task=replace(train, model=build_transfer),
     remarks="",
     settings=vary(
         "base",

@@ -4,14 +4,13 @@ SGD with momentum, batches of 200, 50,000 training and 10,000 validation images 
 the last).
 """
 
-from hpo import Budget, Setting, StudyDefinition
+from hpo import Budget, Comparison, Setting, Train
 from hpo.models import build_stack
 
-study = StudyDefinition(
+study = Comparison(
     name="fmnist-autoencoder",
     description="Report A: dense layers, deep convolutions, and dense layers behind an autoencoder",
-    dataset="fashion-mnist",
-    model=build_stack,
+    task=Train(data="fashion-mnist", model=build_stack, stopping=None, validation=1 / 6),
     base={"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "batch_size": 200, "padding": "same"},
     settings=[
         Setting(
@@ -40,7 +39,5 @@ study = StudyDefinition(
     ],
     remarks="The convolutions that were too slow to run take by far the longest, and reach less in their five epochs "
     "than the autoencoder does in its many.",
-    stopping=None,
     budget=Budget(max_epochs=50),
-    validation_fraction=1 / 6,
 )

@@ -6,14 +6,13 @@ The default budget ends in about half an hour on two cores. For more: ``--name f
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import SuccessiveHalvingPruner
 
-from hpo import Budget, StudyDefinition, When
+from hpo import Budget, Search, Train, When
 from hpo.models import PAIRS, build_cnn, pairs_with
 
-study = StudyDefinition(
+study = Search(
     name="fmnist-cnn",
     description="A CNN for Fashion-MNIST: filters, kernel, depth, dense units, regularization, optimizer, batch size",
-    dataset="fashion-mnist",
-    model=build_cnn,
+    task=Train(data="fashion-mnist", model=build_cnn),
     space={
         "filters": IntDistribution(8, 128, log=True),
         "blocks": IntDistribution(1, 3),

@@ -6,7 +6,7 @@ names no batch size: Keras's 32; where it names no learning rate: 0.01, the best
 
 from dataclasses import replace
 
-from hpo import Budget, Setting, StudyDefinition, vary
+from hpo import Budget, Comparison, Setting, Train, vary
 from hpo.models import build_stack
 
 VALIDATION = (
@@ -17,11 +17,10 @@ VALIDATION = (
 )
 MOSTLY = VALIDATION.replace("which lie closer", "most of which lie closer")
 
-filters = StudyDefinition(
+filters = Comparison(
     name="fmnist-filters",
     description="Report D: 8 to 128 filters, five repeats",
-    dataset="fashion-mnist",
-    model=build_stack,
+    task=Train(data="fashion-mnist", model=build_stack, stopping=None),
     base={
         "layers": "conv{filters} pool drop{dropout} flatten dense{dense_units} softmax",
         "filters": 32, "dense_units": 16, "dropout": 0.0,
@@ -39,7 +38,6 @@ filters = StudyDefinition(
     ),
     repeats=5,
     remarks=VALIDATION,
-    stopping=None,
     budget=Budget(max_epochs=20),
 )  # fmt: skip
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 import optuna
+from definitions import found
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import Budget, StudyDefinition
+from hpo import Budget
 from hpo.files.run_dir import RunDir
 from hpo.search.claims import Claim, Claims
 from hpo.storage import stored_study
@@ -19,23 +20,19 @@ class Recorded:
     """A recorded study; ``fields`` are those of its definition, which has an objective unless it has a model."""
 
     def __init__(self, storage: BaseStorage, run_dir: RunDir, **fields: Any) -> None:
-        given = {
-            "name": "s",
-            "budget": Budget(),
-            "sampler": RandomSampler(),
-            "source": fields.get("name", "s"),
-            **fields,
-        }
+        given: dict[str, Any] = {"name": "s", "budget": Budget(), "source": fields.get("name", "s"), **fields}
+        if "settings" not in given:
+            given.setdefault("sampler", RandomSampler())
         if "model" not in given:
-            given = {"objective": _never, "direction": "maximize", **given}
-        self._definition = StudyDefinition(**given)
-        self.study, _ = stored_study.create_or_resume(storage, self._definition, run_dir)
+            given = {"task": _never, "direction": "maximize", **given}
+        self._found = found(**given)
+        self.study, _ = stored_study.create_or_resume(storage, self._found, run_dir)
 
     def start(self) -> Claim:
         """The next trial, which runs with its parameters."""
-        claim = Claims(self.study, self._definition, "gpu-box-3-4242", "gpu:1").next()
+        claim = Claims(self.study, self._found, "gpu-box-3-4242", "gpu:1").next()
         assert isinstance(claim, Claim)
-        self._definition.space_of(claim.origin).suggest(claim.trial)
+        self._found.definition.space_of(claim.origin).suggest(claim.trial)
         return claim
 
     def run(self, value: float | None, *, state: TrialState = TrialState.COMPLETE, **records: Any) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from definitions import found
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
 import hpo as package
-from hpo import Budget, StudyDefinition
+from hpo import Budget
 from hpo.files.run_dir import RunDir
 from hpo.storage import stored_study
 from hpo.storage.database import backend_of, open_storage
@@ -30,8 +31,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("idx", "digits", "user_file", "loader"),
     ),
     "study": (
-        *("seeds", "values", "budget", "direction", "space", "settings", "fingerprint", "definition"),
-        *("source_code", "siblings", "catalog"),
+        *("seeds", "values", "budget", "direction", "space", "settings", "fingerprint", "task", "definition"),
+        *("search", "comparison", "found", "source_code", "siblings", "catalog"),
     ),
     "models": ("augmentation", "optimizer", "autoencoder", "cnn", "mlp", "stack", "transfer"),
     "storage": ("retry", "url", "command", "database", "trial_rows", "stored_study", "leases"),
@@ -39,7 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "results": ("trials", "status", "disk", "repeats", "report"),
     "trial": (
         *("events", "checkpoint", "failures", "outputs", "measures", "half_precision", "callbacks", "reported"),
-        *("training", "model", "runner"),
+        *("outcome", "function", "training", "model", "train", "runner"),
     ),
     "saved_model": (
         *("inspection", "code_file", "model_file", "proof", "export_check", "evaluation", "prediction", "export"),
@@ -155,9 +156,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An ``HPO_HOME`` with one stored study of one trial, so that the commands have something to read."""
     run_dir = RunDir(tmp_path_factory.mktemp("home"))
     storage = open_storage(resolve_url(f"sqlite:///{run_dir.database}", run_dir), write=True)
-    definition = StudyDefinition(
+    definition = found(
         name="stored",
-        objective=lambda params, trial: 0.0,
+        task=lambda params, trial: 0.0,
         direction="maximize",
         space={"x": FloatDistribution(0, 1)},
         budget=Budget(trials=3),

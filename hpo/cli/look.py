@@ -23,9 +23,9 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
         {
             "name": name,
             "trials": stored[name].finished if name in stored else 0,
-            "budget": stored[name].budget if name in stored else known[name].trials,
+            "budget": stored[name].budget if name in stored else known[name].definition.trials,
             "best": stored[name].best.value if name in stored and stored[name].best else None,  # type: ignore[union-attr]
-            "description": known[name].description if name in known else "",
+            "description": known[name].written.description if name in known else "",
         }
         for name in sorted(known.keys() | stored.keys())
     ]
@@ -108,7 +108,7 @@ def report(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show each setting of an experiment: mean and deviation over its repeats, and what others reported.
+    """Show each setting of a comparison: mean and deviation over its repeats, and what others reported.
 
     Of a search it shows the best ten trials.
     """

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.results.status import StudyStatus
-from hpo.study.definition import StudyDefinition
+from hpo.study.found import Study
+from hpo.study.task import Train
 from hpo.workers.launch import Show
 
 _QUIET_SECONDS = 60
@@ -52,9 +53,9 @@ class _Lines:
         print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {summary(status, self._metric)}", file=sys.stdout, flush=True)
 
 
-def stopping_line(definition: StudyDefinition) -> str:
+def stopping_line(definition: Study, task: Train) -> str:
     """Which of early stopping and learning-rate reduction the trials of a study have, and how to turn them off."""
-    stopping = definition.trial_stopping
+    stopping = task.trial_stopping
     patience = definition.base.get("patience", stopping.patience)
     if "patience" in definition.search_space.parameters:
         patience = "`patience`"
@@ -66,7 +67,7 @@ def stopping_line(definition: StudyDefinition) -> str:
     if not parts:
         return "Early stopping and learning-rate reduction are off."
     turned_off = "both" if len(parts) == 2 else "it"
-    return f"On: {' and '.join(parts)} without a better {definition.metric}; stopping=None turns {turned_off} off."
+    return f"On: {' and '.join(parts)} without a better {task.metric}; stopping=None turns {turned_off} off."
 
 
 def summary(status: StudyStatus, metric: str) -> str:

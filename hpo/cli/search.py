@@ -9,7 +9,7 @@ from hpo.cli.options import File, Storage, Study
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from hpo.study.definition import StudyDefinition
+    from hpo.study.found import FoundStudy
     from hpo.workers.launch import Launched
 
 
@@ -43,11 +43,13 @@ def launch(
     from hpo.files.run_dir import RunDir
     from hpo.storage.command import command, unsaid
     from hpo.storage.url import resolve_url
+    from hpo.study.comparison import Comparison
+    from hpo.study.task import Train
     from hpo.workers.launch import launch as run
 
     run_dir = RunDir.from_environment()
     url = resolve_url(storage, run_dir)
-    definition = _definition(study, url).with_overrides(
+    found = _found(study, url).with_overrides(
         name=name,
         trials=trials,
         max_epochs=max_epochs,
@@ -56,9 +58,10 @@ def launch(
         max_retries=max_retries,
     )
     slots = slots_here(workers=_count(workers), gpus=gpus, workers_per_gpu=workers_per_gpu)
-    with progress(definition.metric if definition.objective is None else "value") as show:
+    definition, task = found.definition, found.definition.task
+    with progress(definition.metric) as show:
         done = run(
-            definition,
+            found,
             url,
             run_dir,
             slots,
@@ -69,8 +72,8 @@ def launch(
         )
     status = done.status
     if done.ran == 0 and status.finished >= status.budget:
-        # An experiment has no more trials than it lists.
-        more = "" if definition.settings and status.budget >= len(definition.plan()) else " More with --trials."
+        # A comparison has no more trials than it lists.
+        more = "" if not definition.is_sampled and status.budget >= len(definition.plan()) else " More with --trials."
         over = "" if status.finished <= status.budget else f", its budget: there are {status.finished}"
         print(f"Nothing to run: all {status.budget} trials of {status.name} are done{over}.{more}")
     else:
@@ -82,12 +85,12 @@ def launch(
         for parameter, value in status.best.params.items():
             print(f"  {parameter} = {value:.6g}" if isinstance(value, float) else f"  {parameter} = {value}")
         print(f"Search time: {duration(status.seconds)}")
-    if definition.objective is None:
-        print(stopping_line(definition))
+    if isinstance(task, Train):
+        print(stopping_line(definition, task))
     print(f"Next{unsaid(url)}:")
-    if definition.settings:
+    if isinstance(definition, Comparison):
         print("  " + command(url, "report", "--study", status.name))
-    if definition.objective is None and status.best is not None:
+    if isinstance(task, Train) and status.best is not None:
         print("  " + command(url, "export", "--study", status.name, "--output", "best.h5"))
     print("  " + command(url, "trials", "--study", status.name))
     print("  " + command(url, "dashboard"))
@@ -149,8 +152,8 @@ def _print_what_ran(done: "Launched") -> None:
         print(f"Others have lowered the budget of {status.name} from {done.budget} to {status.budget} trials.")
 
 
-def _definition(study: str, url: "URL") -> "StudyDefinition":
-    """The definition that ``study`` names: one in a file, else one that the storage has under that name."""
+def _found(study: str, url: "URL") -> "FoundStudy":
+    """The study that ``study`` names: one in a file, else one that the storage has under that name."""
     from hpo.errors import StorageError, StudyError, UnknownStudy
     from hpo.storage import stored_study
     from hpo.storage.database import open_storage
@@ -163,7 +166,7 @@ def _definition(study: str, url: "URL") -> "StudyDefinition":
             stored = stored_study.load(open_storage(url, write=False), study)
         except (StudyError, StorageError):
             raise unknown from None
-        return stored_study.definition_here(stored)
+        return stored_study.found_here(stored)
 
 
 def _count(workers: str) -> int | None:

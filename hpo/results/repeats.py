@@ -1,4 +1,4 @@
-"""The trials of each setting of an experiment as means and standard deviations, and how far the reported ones lie."""
+"""The trials of each setting of a comparison as means and standard deviations, and how far the reported ones lie."""
 
 import math
 import statistics
@@ -81,7 +81,7 @@ class SettingAverage:
 
 
 def settings(study: optuna.Study) -> list[SettingAverage]:
-    """Each setting of an experiment, in its order; of a search each trial that ended with a value, best first."""
+    """Each setting of a comparison, in its order; of a search each trial that ended with a value, best first."""
     definition = stored_study.recorded(study).get("definition", {})
     if not definition.get("settings"):
         return [_average({"params": row.params}, [row]) for row in ranking(study)]

@@ -107,7 +107,7 @@ def _best_of(study: optuna.Study, shown: int) -> str:
 
 
 def best_setting(study: optuna.Study) -> dict[str, Any]:
-    """The best of a study in one row: of an experiment the setting with the best mean, of a search the best trial.
+    """The best of a study in one row: of a comparison the setting with the best mean, of a search the best trial.
 
     Test figures of a search are those of its last export, where that was of the best trial; else they are None, and
     accuracy and loss are of the validation images. A study with an objective has neither.
@@ -208,7 +208,7 @@ def _origin(study: optuna.Study, definition: Mapping[str, Any]) -> str:
     facts = [
         f"`hpo launch --study {shlex.quote(source)}{name}{options}`, {max((row.ended or '')[:10] for row in rows)}",
         f"{status_of(study).finished} trials",
-        *(_training(definition) if definition.get("dataset") else ()),
+        *(_training(definition) if definition.get("task", {}).get("data") else ()),
         f"precision {', '.join(precisions)}" if precisions else "",
         environment.get("machine", ""),
         ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items() if name != "hpo"),
@@ -222,7 +222,8 @@ def _training(definition: Mapping[str, Any]) -> list[str]:
     most: int = definition["budget"]["max_epochs"]
     usual = definition.get("base", {}).get("epochs", most)
     epochs = [setting["params"].get("epochs", usual) for setting in definition.get("settings", ())]
-    images = f"{definition['subset']} of the training images" if definition.get("subset") else "all training images"
+    subset = definition["task"]["subset"]
+    images = f"{subset} of the training images" if subset else "all training images"
     return [f"at most {min(most, max(epochs, default=usual))} epochs", images]
 
 

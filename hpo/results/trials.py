@@ -34,8 +34,8 @@ class TrialRecord:
         seconds_to_best: until the end of the best epoch.
         parameters: of the model.
         physical_batch_size: images at a time, where memory was too little for a whole batch.
-        setting: of an experiment: the index of its setting, and ``repeat`` which run of it; both count from 0.
-        test_accuracy: of an experiment: of the best weights on the test images, as ``test_loss`` (nats),
+        setting: of a comparison: the index of its setting, and ``repeat`` which run of it; both count from 0.
+        test_accuracy: of a comparison: of the best weights on the test images, as ``test_loss`` (nats),
             ``test_precision``, ``test_recall`` and ``test_f1`` (each a mean over the classes); ``test_images`` were
             classified in ``test_seconds``.
         validation_images: on how many the value was measured, where there are images.

@@ -26,12 +26,12 @@ from hpo.saved_model import code_file, export_check, model_file
 from hpo.saved_model.inspection import inspect_model
 from hpo.saved_model.proof import prove, reason
 from hpo.storage import stored_study
-from hpo.study.definition import StudyDefinition
+from hpo.study.task import Train
 from hpo.trial.failures import is_disk_full
 from hpo.trial.measures import evaluate, in_batches
 from hpo.trial.model import build
 from hpo.trial.outputs import as_probabilities, outputs_of
-from hpo.trial.runner import DEFAULT_BATCH_SIZE, WEIGHTS_FILE
+from hpo.trial.train import DEFAULT_BATCH_SIZE, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     import keras
@@ -90,9 +90,10 @@ def export(
         HpoError: the saved file does not predict what the model predicts.
         OSError: the disk is full; an earlier export is left as it was.
     """
-    definition = stored_study.stored_definition(study, file)
-    if definition.model is None:
-        raise UsageError(f"Study {definition.name!r} has an objective of its own, so there is no model to export.")
+    definition = stored_study.found_again(study, file).definition
+    task = definition.task
+    if not isinstance(task, Train):
+        raise UsageError(f"The task of study {definition.name!r} is a function, so there is no model to export.")
     if output.suffix not in (".h5", ".keras") and not output.is_dir():
         raise UsageError(f"--output must end in .h5 or .keras, but got {output}. Beside .h5, .keras is written, too.")
     for place in {output, output.with_suffix(".keras"), model_file.card_path(output)}:
@@ -103,25 +104,24 @@ def export(
             f"Trial {row.number} of {definition.name!r} has no result to export ({row.state}, {row.stop_reason}). "
             f"`hpo trials --study {definition.name}` lists those that have."
         )
-    dataset = definition.load_dataset(run_dir)
-    assert dataset is not None
+    dataset = task.load_dataset(run_dir, seed=definition.seed)
     stored_study.check_data(study, dataset.sha256)
     row = dataclasses.replace(row, params=definition.whole_params(row.params))
-    model = _portable(definition, row, dataset)
+    model = _portable(task, row, dataset)
     _check_same(model, row, definition.name)
     export_check.check(model, dataset)
     if retrain:
         images = len(dataset.train.labels) + len(dataset.validation.labels)
         announce(f"Training trial {row.number} afresh: {row.best_epoch} epochs on {images} images.")
-        weights = _retrained(definition, row, dataset)
-        model = _portable(definition, row, dataset)
+        weights = _retrained(task, row, dataset)
+        model = _portable(task, row, dataset)
     else:
         weights = _own_weights(model, study, row, run_dir)
     _set_weights(model, weights)
     with TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
         saved = _saved(model, Path(folder), output, dataset)
         reader = f"export {definition.name} trial {row.number}"
-        test = datasets.load_test(definition.dataset or "", run_dir=run_dir, reader=reader, merge=definition.merge)
+        test = datasets.load_test(task.data, run_dir=run_dir, reader=reader, merge=task.merge)
         measured = evaluate(model, test, dataset.classes, saved.outputs)
         card = {
             "study": definition.name,
@@ -139,9 +139,9 @@ def export(
                 "test_f1": measured.macro.f1,
             },
             "dataset": {
-                "name": definition.dataset,
+                "name": task.data,
                 "sha256": dataset.sha256,
-                "merge": definition.merge,
+                "merge": task.merge,
                 "seed": dataset.seed,
                 "validation_fraction": dataset.validation_fraction,
                 "subset": dataset.subset,
@@ -192,15 +192,15 @@ def _check_same(model: "keras.Model", row: TrialRecord, name: str) -> None:
         )
 
 
-def _retrained(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) -> list[Any]:
+def _retrained(task: Train, row: TrialRecord, dataset: Dataset) -> list[Any]:
     """Fresh weights, trained on train and validation images as the trial trained until its best epoch."""
     from hpo.trial import training
 
     try:
-        model = build(definition, row.params, dataset, seed=row.seed or 0, precision=row.precision or "float32")
+        model = build(task, row.params, dataset, seed=row.seed or 0, precision=row.precision or "float32")
         split = dataset.train_and_validation()
-        if definition.prepare is not None:
-            split = definition.prepare(row.params, split, row.seed or 0)
+        if task.prepare is not None:
+            split = task.prepare(row.params, split, row.seed or 0)
         batch_size = row.params.get("batch_size", DEFAULT_BATCH_SIZE)
         if row.physical_batch_size:
             training.split_batches(model, training.HALVES)
@@ -250,9 +250,9 @@ def _set_weights(model: "keras.Model", weights: list[Any]) -> None:
             layer.finalize_state()
 
 
-def _portable(definition: StudyDefinition, row: TrialRecord, dataset: Dataset) -> "keras.Model":
+def _portable(task: Train, row: TrialRecord, dataset: Dataset) -> "keras.Model":
     """The model, untrained and in float32, whatever it was trained in: half precision is slow on other hardware."""
-    return build(definition, row.params, dataset, seed=row.seed or 0, precision="float32")
+    return build(task, row.params, dataset, seed=row.seed or 0, precision="float32")
 
 
 @dataclass(frozen=True)

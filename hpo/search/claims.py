@@ -16,7 +16,7 @@ from hpo.storage.database import patience_of, study_lock
 from hpo.storage.leases import Watch, claim_of, give_back, give_back_lost, was_given_back
 from hpo.storage.stored_study import budget_of, is_amended
 from hpo.storage.trial_rows import take_waiting
-from hpo.study.definition import StudyDefinition
+from hpo.study.found import FoundStudy
 from hpo.study.seeds import derive_seed
 from hpo.study.source_code import digest
 from hpo.study.space import Params
@@ -61,9 +61,11 @@ class Claims:
     """
 
     def __init__(
-        self, study: optuna.Study, definition: StudyDefinition, worker: str, device: str, token: str | None = None
+        self, study: optuna.Study, found: FoundStudy, worker: str, device: str, token: str | None = None
     ) -> None:
+        definition = found.definition
         self._study = shared(study, definition.sampler, definition.explicit_pruner(), definition.seed)
+        self._found = found
         self._definition = definition
         self._worker = worker
         self._device = device
@@ -82,7 +84,7 @@ class Claims:
     def _next(self) -> Claim | Wait | None:
         storage, study_id = self._study._storage, self._study._study_id
         with study_lock(storage, study_id):
-            if is_amended(self._study, self._definition):
+            if is_amended(self._study, self._found):
                 raise StudyAmended(
                     f"Study {self._study.study_name!r} was amended by another launch: this worker ends. "
                     "Start it again if the code here is the amended one."
@@ -135,8 +137,8 @@ class Claims:
     def _take(self, trials: list[FrozenTrial]) -> tuple[int, dict[str, Any]] | None:
         """Make a trial that runs, or take one that waits; its id and its claim, or None if nothing is left to run."""
         storage = self._study._storage
-        # Somebody enqueued these with Optuna or in the dashboard, which belongs to no experiment.
-        for trial in trials if not self._definition.settings else ():
+        # Somebody enqueued these with Optuna or in the dashboard.
+        for trial in trials if self._definition.is_sampled else ():
             if trial.state == TrialState.WAITING:
                 claim = self._signed(self._new_configuration(map(claim_of, trials)))
                 if take_waiting(storage, trial._trial_id, {"claim": claim}):
@@ -166,15 +168,15 @@ class Claims:
             return again, {**kept(trial), **_fixed(fixed)}
         claims = [claim for _trial, claim in ours]
         configuration = self._new_configuration(claims)
-        if plan := self._definition.plan():
-            started = [_origin(claim) for claim in claims]
-            for planned in plan:
-                if planned.origin not in started:
-                    return {**configuration, **planned.origin}, _fixed(planned.params)
-        space = self._definition.search_space
-        if self._study.is_stopped or not has_untried(self._definition.sampler, space, trials):
-            return None
-        return configuration, {}
+        started = [_origin(claim) for claim in claims]
+        for planned in self._definition.plan():
+            if planned.origin not in started:
+                return {**configuration, **planned.origin}, _fixed(planned.params)
+        definition = self._definition
+        is_sampled = definition.is_sampled and not self._study.is_stopped
+        if is_sampled and has_untried(definition.sampler, definition.search_space, trials):
+            return configuration, {}
+        return None
 
     def _new_configuration(self, claims: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """The record of a configuration that is claimed first, by which later attempts refer to it.
@@ -191,7 +193,7 @@ class Claims:
             "worker": self._worker,
             "device": self._device,
             "token": self._token,
-            "code": digest(self._definition.code),
+            "code": digest(self._found.code),
             "started": time.time(),
         }
 

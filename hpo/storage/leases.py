@@ -20,7 +20,7 @@ from hpo.errors import InvalidModel, TrialError, TrialTimeout
 from hpo.storage.database import BEAT, LEASE, backend_of
 from hpo.storage.trial_rows import Pulse, finish_trial, mark_finished, pulses
 from hpo.storage.url import first_line
-from hpo.study.definition import StudyDefinition
+from hpo.study.found import FoundStudy
 from hpo.study.source_code import digest
 
 # A configuration that has killed one more worker than this is not tried on another.
@@ -157,7 +157,7 @@ def was_given_back(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and trial.user_attrs.get("given_back", False) is True
 
 
-def run_failed_again(study: optuna.Study, definition: StudyDefinition) -> int:
+def run_failed_again(study: optuna.Study, found: FoundStudy) -> int:
     """Give back the trials that failed by code that has been mended since; how many there were.
 
     So does code that has given no result yet: what was wrong may lie outside of it. The configurations run again, each
@@ -166,7 +166,7 @@ def run_failed_again(study: optuna.Study, definition: StudyDefinition) -> int:
     storage, study_id = study._storage, study._study_id
     # Not as this process may have read them before.
     trials = backend_of(storage).get_all_trials(study_id, deepcopy=False)
-    code = digest(definition.code)
+    code = digest(found.code)
     has_result = any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
     failed = [
         trial._trial_id

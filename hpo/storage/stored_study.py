@@ -25,8 +25,8 @@ from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of, study_lock
 from hpo.storage.url import shown
 from hpo.study import catalog
-from hpo.study.definition import StudyDefinition
 from hpo.study.fingerprint import changes, may_amend
+from hpo.study.found import FoundStudy, Study
 from hpo.study.source_code import differences
 
 UNCHECKED = "off"  # a launch said that its models need not be exportable
@@ -41,9 +41,9 @@ _PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy
 
 
 def create_or_resume(
-    storage: BaseStorage, definition: StudyDefinition, run_dir: RunDir, *, amend: bool = False
+    storage: BaseStorage, found: FoundStudy, run_dir: RunDir, *, amend: bool = False
 ) -> tuple[optuna.Study, bool]:
-    """Record ``definition`` at its first launch, else check that it is the one recorded; sets the budget.
+    """Record a study at its first launch, else check that it is the one recorded; sets the budget.
 
     Returns:
         The study, and whether it is new.
@@ -52,6 +52,7 @@ def create_or_resume(
         StudyChanged: it was recorded with another definition, other code or more trials, and ``amend`` is not set or
             the change is not safe.
     """
+    definition = found.definition
     study = optuna.create_study(
         storage=storage,
         study_name=definition.name,
@@ -77,16 +78,16 @@ def create_or_resume(
             study.set_user_attr("environment", environment())
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)  # a name for the dashboard's axes, no more
-                study.set_metric_names([definition.metric if definition.objective is None else "value"])
-            _record(study, definition)
+                study.set_metric_names([definition.metric])
+            _record(study, found)
         else:
             if not study.get_trials(deepcopy=False, states=_COMPARED):
                 # There is nothing to compare with: code that failed, or was never run, is mended.
-                attrs = {**attrs, "code": definition.code}
-            _check_unchanged(definition, attrs, amend=amend)
+                attrs = {**attrs, "code": found.code}
+            _check_unchanged(found, attrs, amend=amend)
             if definition.trials < attrs["budget"] and not amend:
                 raise _lowered(study, definition, attrs["budget"])
-            _record(study, definition)
+            _record(study, found)
     write_json(run_dir.definition(definition.name), study.user_attrs["definition"])
     write_json(run_dir.environment(definition.name), study.user_attrs["environment"])
     return study, not attrs
@@ -149,38 +150,38 @@ def recorded(study: optuna.Study) -> dict[str, Any]:
     return attrs if typed(attrs, _RECORDED).keys() == _RECORDED.keys() else {}
 
 
-def stored_definition(study: optuna.Study, file: str | None = None) -> StudyDefinition:
-    """The definition of a stored study, its code found again in ``file``, else through the recorded source.
+def found_again(study: optuna.Study, file: str | None = None) -> FoundStudy:
+    """A stored study, its code found again in ``file``, else through the recorded source.
 
     Raises:
         StudyChanged: the code here defines another study than the one recorded.
         StudyError: hpo did not launch it, or its source is not here.
     """
-    definition = definition_here(study, file)
-    _check_unchanged(definition, recorded(study), amend=False)
-    return definition
+    found = found_here(study, file)
+    _check_unchanged(found, recorded(study), amend=False)
+    return found
 
 
-def definition_here(study: optuna.Study, file: str | None = None) -> StudyDefinition:
-    """As `stored_definition`, but as the code here has it, which may be another than was recorded."""
+def found_here(study: optuna.Study, file: str | None = None) -> FoundStudy:
+    """As `found_again`, but as the code here has it, which may be another than was recorded."""
     attrs = recorded(study)
     if not attrs:
         raise StudyError(f"hpo did not launch the study {study.study_name!r}, so there is nothing to run it by.")
     return _find(study.study_name, attrs, file).with_overrides(name=study.study_name, **attrs["overrides"])
 
 
-def is_amended(study: optuna.Study, definition: StudyDefinition) -> bool:
+def is_amended(study: optuna.Study, found: FoundStudy) -> bool:
     """Whether the storage has another definition or other code of the study now; ask under the study's lock."""
     attrs = study.user_attrs
-    return bool(attrs["fingerprint"] != definition.fingerprint or attrs["code"] != definition.code)
+    return bool(attrs["fingerprint"] != found.definition.fingerprint or attrs["code"] != found.code)
 
 
-def resumed(storage: BaseStorage, definition: StudyDefinition) -> StudyDefinition:
-    """``definition`` with what earlier launches of it set, such as ``--trials``, where this one sets nothing."""
-    if definition.name not in names(storage):
-        return definition
-    earlier = recorded(load(storage, definition.name)).get("overrides", {})
-    return definition.with_overrides(**{**earlier, **definition.overrides})
+def resumed(storage: BaseStorage, found: FoundStudy) -> FoundStudy:
+    """``found`` with what earlier launches of it set, such as ``--trials``, where this one sets nothing."""
+    if found.name not in names(storage):
+        return found
+    earlier = recorded(load(storage, found.name)).get("overrides", {})
+    return found.with_overrides(**{**earlier, **found.overrides})
 
 
 @contextlib.contextmanager
@@ -250,17 +251,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _record(study: optuna.Study, definition: StudyDefinition) -> None:
+def _record(study: optuna.Study, found: FoundStudy) -> None:
+    definition = found.definition
     study.set_user_attr("fingerprint", definition.fingerprint)
-    study.set_user_attr("code", dict(definition.code))
-    study.set_user_attr("source", definition.source)
-    study.set_user_attr("overrides", dict(definition.overrides))
+    study.set_user_attr("code", dict(found.code))
+    study.set_user_attr("source", found.source)
+    study.set_user_attr("overrides", dict(found.overrides))
     study.set_user_attr("budget", definition.trials)
     study.set_user_attr("max_retries", definition.budget.max_retries)
-    study.set_user_attr("definition", definition.canonical())
+    study.set_user_attr("definition", definition.as_json())
 
 
-def _find(name: str, attrs: Mapping[str, Any], file: str | None) -> StudyDefinition:
+def _find(name: str, attrs: Mapping[str, Any], file: str | None) -> FoundStudy:
     """The definition in ``file``; without one in the recorded source, or where it may lie on this machine."""
     path, _, original = attrs["source"].rpartition(".py:")
     if file is not None:
@@ -284,25 +286,25 @@ def _find(name: str, attrs: Mapping[str, Any], file: str | None) -> StudyDefinit
     )
 
 
-def _check_unchanged(definition: StudyDefinition, attrs: Mapping[str, Any], *, amend: bool) -> None:
-    stored, new = attrs["definition"], json.loads(json.dumps(definition.canonical()))
-    lines = changes(stored, new) + differences(attrs["code"], definition.code, definition.file)
+def _check_unchanged(found: FoundStudy, attrs: Mapping[str, Any], *, amend: bool) -> None:
+    stored, new = attrs["definition"], json.loads(json.dumps(found.definition.as_json()))
+    lines = changes(stored, new) + differences(attrs["code"], found.code, found.file)
     if not lines:
         return
     difference = "; ".join(lines)
     if not may_amend(stored, new):
         raise StudyChanged(
-            f"Study {definition.name!r} has changed since its first launch, so that its trials cannot be compared: "
+            f"Study {found.name!r} has changed since its first launch, so that its trials cannot be compared: "
             f"{difference}. Launch it under another name with --name."
         )
     if not amend:
         raise StudyChanged(
-            f"Study {definition.name!r} has changed since its first launch: {difference}. "
+            f"Study {found.name!r} has changed since its first launch: {difference}. "
             "Launch it under another name with --name, or accept the change by launching it with --amend."
         )
 
 
-def _lowered(study: optuna.Study, definition: StudyDefinition, budget: int) -> StudyChanged:
+def _lowered(study: optuna.Study, definition: Study, budget: int) -> StudyChanged:
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return StudyChanged(
         f"Study {study.study_name!r} has a budget of {budget} trials, and {definition.trials} is less; "

@@ -10,7 +10,7 @@ class Budget:
     """How much a study may cost.
 
     Args:
-        trials: trials in all, over every launch; None for an experiment that runs each of its settings.
+        trials: trials in all, over every launch; None for a comparison that runs each of its settings.
         max_epochs: the most epochs of one trial; a parameter ``epochs`` must not exceed it.
         trial_seconds: seconds of training after which a trial ends with its epoch and keeps its best.
         trial_timeout: seconds after which a trial has hung: its process is killed and the trial failed.

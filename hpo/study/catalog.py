@@ -16,11 +16,14 @@ from hpo.devices.log_lines import without_log_lines
 from hpo.errors import StudyError, UnknownStudy
 from hpo.files.run_dir import expanded
 from hpo.study import siblings
-from hpo.study.definition import StudyDefinition
+from hpo.study.comparison import Comparison
+from hpo.study.found import FoundStudy, Study
+from hpo.study.search import Search
 from hpo.study.source_code import code_of
+from hpo.study.task import Train
 
 
-def load(source: str) -> StudyDefinition:
+def load(source: str) -> FoundStudy:
     """The study that ``source`` names: a name, the path of a ``.py`` file, or ``path.py:name``.
 
     Raises:
@@ -35,19 +38,19 @@ def load(source: str) -> StudyDefinition:
     return _find(source)
 
 
-def available() -> tuple[list[StudyDefinition], list[str]]:
+def available() -> tuple[list[FoundStudy], list[str]]:
     """Every study in ``./studies`` and among those that ship with hpo; the first of a name counts.
 
     Returns:
         The studies, and a line for each file there that cannot be used.
     """
-    studies: dict[str, StudyDefinition] = {}
+    studies: dict[str, FoundStudy] = {}
     broken: list[str] = []
     for folder in _folders():
         found, errors = _read_folder(folder)
         broken += errors
         try:
-            _check_names([study for study, _ in found], str(folder))
+            _check_names([study.name for study, _ in found], str(folder))
         except StudyError as error:
             broken.append(str(error))
         for study, _ in found:
@@ -55,10 +58,10 @@ def available() -> tuple[list[StudyDefinition], list[str]]:
     return list(studies.values()), broken
 
 
-def read_file(path: Path) -> list[StudyDefinition]:
+def read_file(path: Path) -> list[FoundStudy]:
     """The studies that one Python file defines, in order; those that it imports if it defines none. Runs the file."""
     if not _is_file(path):
-        raise UnknownStudy(f"No study file {path}. Give the path of a .py file that defines a StudyDefinition.")
+        raise UnknownStudy(f"No study file {path}. Give the path of a .py file that defines a study.")
     check_writers(path)
     siblings.offer(path.resolve().parent, check_writers)
     module_name = f"hpo_study_{path.stem}"
@@ -74,25 +77,24 @@ def read_file(path: Path) -> list[StudyDefinition]:
         raise type(error)(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:
         raise StudyError(f"{path} does not import: {_where(error, path)}. Fix the file and launch again.") from error
-    variables = {name: value for name, value in vars(module).items() if isinstance(value, StudyDefinition)}
-    studies = list({id(study): study for study in variables.values()}.values())
+    variables = {name: value for name, value in vars(module).items() if isinstance(value, Search | Comparison)}
+    written = list({id(study): study for study in variables.values()}.values())
     # One that it imports from beside, to make another of it, is that module's.
     others = {id(value) for other in siblings.loaded() for value in vars(sys.modules[other]).values()}
-    studies = [study for study in studies if id(study) not in others] or studies
-    if not studies:
-        raise StudyError(f"{path} defines no study. Assign a StudyDefinition to a variable of the module.")
-    _check_names(studies, str(path))
+    written = [study for study in written if id(study) not in others] or written
+    if not written:
+        raise StudyError(f"{path} defines no study. Assign a Search or a Comparison to a variable of the module.")
+    _check_names([study.name for study in written], str(path))
     beside = siblings.siblings_of(path)
 
-    def code(study: StudyDefinition) -> dict[str, str]:
+    def code(study: Study) -> dict[str, str]:
         names = {name for name, value in variables.items() if value is study}
-        stock = any(map(_is_stock, (study.model, study.prepare, study.objective)))
+        task = study.task
+        functions = (task.model, task.prepare) if isinstance(task, Train) else (task,)
+        stock = any(map(_is_stock, functions))
         return code_of(path.resolve(), names, studies={*variables}, siblings=beside, stock=stock)
 
-    return [
-        dataclasses.replace(study, source=f"{path.absolute()}:{study.name}", file=str(path), code=code(study))
-        for study in studies
-    ]
+    return [FoundStudy(study, f"{path.absolute()}:{study.name}", str(path), code(study)) for study in written]
 
 
 def _is_stock(function: Callable[..., Any] | None) -> bool:
@@ -125,7 +127,7 @@ def check_writers(path: Path) -> None:
         )
 
 
-def _find(name: str) -> StudyDefinition:
+def _find(name: str) -> FoundStudy:
     for folder in _folders():
         # The file that is named like the study first: it spares importing all the others.
         likely = folder / f"{name.replace('-', '_')}.py"
@@ -134,7 +136,7 @@ def _find(name: str) -> StudyDefinition:
                 return study
     for folder in _folders():
         named = [(study, path) for study, path in _read_folder(folder)[0] if study.name == name]
-        _check_names([study for study, _ in named], str(folder))
+        _check_names([study.name for study, _ in named], str(folder))
         for _, path in named:
             # Once more, so that no other file has been read since: what it imports later is what it has imported now.
             return next(study for study in _read(path) if study.name == name)
@@ -157,14 +159,14 @@ def _folders() -> list[Path]:
     return list({folder.resolve(): folder for folder in folders if folder.is_dir()}.values())
 
 
-def _read(path: Path) -> list[StudyDefinition]:
+def _read(path: Path) -> list[FoundStudy]:
     """The studies of a file in one of the known folders, which a worker finds by name on any machine."""
     return [dataclasses.replace(study, source=study.name) for study in read_file(path)]
 
 
-def _read_folder(folder: Path) -> tuple[list[tuple[StudyDefinition, Path]], list[str]]:
+def _read_folder(folder: Path) -> tuple[list[tuple[FoundStudy, Path]], list[str]]:
     """The studies of a folder, each with its file, and why the other files cannot be used."""
-    studies: list[tuple[StudyDefinition, Path]] = []
+    studies: list[tuple[FoundStudy, Path]] = []
     errors: list[str] = []
     for path in sorted(path for path in folder.glob("*.py") if not path.name.startswith("_")):
         try:
@@ -174,14 +176,13 @@ def _read_folder(folder: Path) -> tuple[list[tuple[StudyDefinition, Path]], list
     return studies, errors
 
 
-def _check_names(studies: list[StudyDefinition], where: str) -> None:
-    names = [study.name for study in studies]
+def _check_names(names: list[str], where: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise StudyError(f"{where} defines two studies called {name!r}. Give each its own name.")
 
 
-def _only(studies: list[StudyDefinition], source: str, name: str | None) -> StudyDefinition:
+def _only(studies: list[FoundStudy], source: str, name: str | None) -> FoundStudy:
     chosen = [study for study in studies if name in (None, study.name)]
     if len(chosen) == 1:
         return chosen[0]

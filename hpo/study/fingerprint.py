@@ -33,7 +33,9 @@ def may_amend(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether the trials of ``old`` stay comparable with those of ``new``, both canonical forms."""
     before, after = _meaning(old), _meaning(new)
     decisive = (before.keys() | after.keys()) - _SAFE_CHANGES - {"space"}
-    return all(before.get(key) == after.get(key) for key in decisive) and can_continue(old["space"], new["space"])
+    return all(before.get(key) == after.get(key) for key in decisive) and can_continue(
+        old.get("space", {}), new.get("space", {})
+    )
 
 
 def _meaning(canonical: Mapping[str, Any]) -> dict[str, Any]:

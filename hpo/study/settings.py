@@ -1,4 +1,4 @@
-"""The settings of an experiment: what to run instead of a search, each with what others measured of it."""
+"""The settings of a comparison: what to run instead of a search, each with what others measured of it."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of an experiment.
+    """One setting of a comparison.
 
     Args:
         params: the values of its parameters; a setting may have parameters that others have not.
@@ -71,7 +71,7 @@ class Planned:
     """A trial that the study itself lists, to be run before any is sampled.
 
     Args:
-        origin: ``{"warm_start": i}``, or ``{"setting": i, "repeat": r}`` of an experiment.
+        origin: ``{"warm_start": i}``, or ``{"setting": i, "repeat": r}`` of a comparison.
         params: its fixed parameters.
     """
 

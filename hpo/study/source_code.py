@@ -1,8 +1,8 @@
 """The code that builds and trains a study's models, as hashes: two people, or two launches, may have different code.
 
-Comments, docstrings and formatting do not count, nor does what the canonical form of a study compares already, such as
-its budget. What counts: the statements of the study file that `model`, `prepare` and `objective` reach by name, the
-whole modules beside the file that it imports, and `hpo.models` if a stock builder is among them.
+Comments, docstrings and formatting do not count, nor does what a study's `as_json` compares already, such as
+its budget. What counts: the statements of the study file that a study's `task`, and its `model` and `prepare`, reach by
+name, the whole modules beside the file that it imports, and `hpo.models` if a stock builder is among them.
 """
 
 import ast
@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# The arguments of a StudyDefinition that are code; all others are data, which the canonical form has.
-_CODE = {"model", "prepare", "objective"}
+# The arguments of a study and its task that are code; all others are data, which its `as_json` has.
+_CODE = {"task", "model", "prepare"}
+_MAKERS = {"Search", "Comparison", "Train"}
 _MODELS = Path(__file__).parents[1] / "models"
 _DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -115,7 +116,7 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 class _WithoutData(ast.NodeTransformer):
-    """Leaves of each call that makes a study its code alone."""
+    """Leaves of each call that makes a study or its task its code alone."""
 
     def __init__(self, makers: set[str]) -> None:
         self._makers = makers
@@ -139,7 +140,7 @@ def _statements(tree: ast.Module, studies: set[str]) -> Iterator[_Statement]:
             # What is defined within a function is its own affair.
             names = _names(node) or {name for part in ast.walk(node) for name in _names(part)}
             # Of a study, `dataclasses.replace` makes another; of anything else, what it sets may be code.
-            makers = {"StudyDefinition", "replace"} if names & studies else {"StudyDefinition"}
+            makers = _MAKERS | {"replace"} if names & studies else _MAKERS
             yield names, _WithoutData(makers).visit(node)
 
 

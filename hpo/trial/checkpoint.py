@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.files.run_dir import RunDir
 from hpo.files.writing import replacing
+from hpo.search.claims import Claim
 
 _KEPT = 2  # the newest may be damaged
 _NAME = re.compile(r"attempt-(\d+)-epoch-(\d+)\.checkpoint")
@@ -37,6 +39,11 @@ class Checkpoint:
     epoch: int
     state: Mapping[str, Any]
     arrays: Mapping[str, Arrays]
+
+
+def kept_folder(run_dir: RunDir, study: str, claim: Claim) -> Path:
+    """The folder of what is kept of a configuration while it runs, for all its attempts."""
+    return run_dir.trial(study, claim.configuration, claim.uuid)
 
 
 class Checkpoints:

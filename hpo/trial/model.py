@@ -6,14 +6,14 @@ from typing import Any
 
 from hpo.datasets import Dataset
 from hpo.errors import TrialError
-from hpo.study.definition import StudyDefinition
 from hpo.study.space import Params
+from hpo.study.task import Train
 
 _logger = logging.getLogger("hpo")
 
 
-def build(definition: StudyDefinition, params: Params, dataset: Dataset, *, seed: int, precision: str) -> Any:
-    """The study's model for ``params``: compiled and built, in a fresh state of Keras.
+def build(task: Train, params: Params, dataset: Dataset, *, seed: int, precision: str) -> Any:
+    """The model of a task for ``params``: compiled and built, in a fresh state of Keras.
 
     Args:
         seed: of its weights.
@@ -28,23 +28,22 @@ def build(definition: StudyDefinition, params: Params, dataset: Dataset, *, seed
     from hpo.trial.training import start_fresh
 
     start_fresh(seed, precision)
-    model = _built(definition, params, dataset)
+    model = _built(task, params, dataset)
     if precision != "float32" and not keep_outputs_in_float32(model, dataset.input_shape):
         _warn_once(
             f"A model is trained in float32 and not in {precision}, because its outputs cannot be set to float32 from "
             'outside: it has a `call` of its own. Give its last layer dtype="float32" to train it in half precision.'
         )
         start_fresh(seed, "float32")
-        model = _built(definition, params, dataset)
+        model = _built(task, params, dataset)
     return model
 
 
-def _built(definition: StudyDefinition, params: Params, dataset: Dataset) -> Any:
+def _built(task: Train, params: Params, dataset: Dataset) -> Any:
     from hpo.trial.training import as_failure, build_layers, check_shapes
 
-    assert definition.model is not None
     try:
-        model = definition.model(params, dataset)
+        model = task.model(params, dataset)
         if not getattr(model, "compiled", False):
             raise TrialError(f"the study's `model` must return a compiled keras.Model, but returned {model!r}")
         build_layers(model, dataset.input_shape)

@@ -20,7 +20,7 @@ from hpo.storage import stored_study
 from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of, open_storage, patience_of, study_lock
 from hpo.storage.leases import run_failed_again
-from hpo.study.definition import StudyDefinition
+from hpo.study.found import FoundStudy
 from hpo.workers import cleanup
 from hpo.workers.failures import MAX_FAILURES, ended, stop_at_failures
 from hpo.workers.processes import WorkerProcesses
@@ -46,7 +46,7 @@ class Launched:
 
 
 def launch(
-    definition: StudyDefinition,
+    found: FoundStudy,
     url: URL,
     run_dir: RunDir,
     slots: list[Slot],
@@ -56,7 +56,7 @@ def launch(
     max_failures: int = MAX_FAILURES,
     check_export: bool = True,
 ) -> Launched:
-    """Run ``definition`` until its budget has ended; where it was launched before, continue it.
+    """Run a study until its budget has ended; where it was launched before, continue it.
 
     Args:
         url: of the storage, as ``resolve_url`` gives it.
@@ -74,24 +74,25 @@ def launch(
         Outage: the database has not answered for long, or a disk is full.
         Interrupted: SIGINT or SIGTERM; running trials were given back.
     """
-    definition = _resumed(definition, url)
+    found = _resumed(found, url)
+    definition = found.definition
     sampling.check(definition.sampler, definition.search_space)
     # Before anything is written: fails where there is no data, and fills the cache that the workers share.
     dataset = definition.load_dataset(run_dir)
     storage = open_storage(url, write=True)
-    study, is_new = stored_study.create_or_resume(storage, definition, run_dir, amend=amend)
+    study, is_new = stored_study.create_or_resume(storage, found, run_dir, amend=amend)
     if dataset is not None:
         stored_study.check_data(study, dataset.sha256)
         study.set_user_attr("data_sha256", dataset.sha256)
     with study_lock(storage, study._study_id):
-        run_failed_again(study, definition)
+        run_failed_again(study, found)
     sampling.start_again(study)
     study.set_user_attr("max_failures", max_failures)
     if not check_export or amend:  # None: another model has to be checked
         stored_study.set_export_check(study, None if check_export else stored_study.UNCHECKED)
-    processes = WorkerProcesses(study, definition, url, run_dir, slots)
+    processes = WorkerProcesses(study, found, url, run_dir, slots)
     try:
-        return _supervise(processes, study, definition, run_dir, show=show, max_failures=max_failures)
+        return _supervise(processes, study, found, run_dir, show=show, max_failures=max_failures)
     except UsageError:
         now = status_of(study)
         if is_new and now.finished == 0 and not now.workers:
@@ -107,20 +108,21 @@ def join(name: str, url: URL, run_dir: RunDir, slots: list[Slot], *, show: Show,
     """
     storage = open_storage(url, write=True)
     study = stored_study.load(storage, name)
-    definition = stored_study.stored_definition(study, file)
+    found = stored_study.found_again(study, file)
+    definition = found.definition
     sampling.check(definition.sampler, definition.search_space)
     dataset = definition.load_dataset(run_dir)
     if dataset is not None:
         stored_study.check_data(study, dataset.sha256)
-    processes = WorkerProcesses(study, definition, url, run_dir, slots)
+    processes = WorkerProcesses(study, found, url, run_dir, slots)
     max_failures = study.user_attrs.get("max_failures", MAX_FAILURES)
-    return _supervise(processes, study, definition, run_dir, show=show, max_failures=max_failures)
+    return _supervise(processes, study, found, run_dir, show=show, max_failures=max_failures)
 
 
 def _supervise(
     processes: WorkerProcesses,
     study: optuna.Study,
-    definition: StudyDefinition,
+    found: FoundStudy,
     run_dir: RunDir,
     *,
     show: Show,
@@ -132,7 +134,7 @@ def _supervise(
         cleanup.remove_all(study, run_dir)
         return Launched(ran=0, budget=before.budget, status=before)
     earlier = ended(study)
-    with _signals() as received, stored_study.noticing_deletion(study._storage, definition.name):
+    with _signals() as received, stored_study.noticing_deletion(study._storage, found.name):
         patience_of(study._storage).stopped = lambda: bool(received)
         try:
             processes.start(before.budget - before.finished)
@@ -156,9 +158,9 @@ def _supervise(
     after = status_of(study)
     show(after)
     ran = processes.ran()
-    if after.finished < after.budget and stored_study.is_amended(study, definition):
+    if after.finished < after.budget and stored_study.is_amended(study, found):
         raise StudyAmended(
-            f"Study {definition.name!r} was amended by another launch: the workers of this one ended after their "
+            f"Study {found.name!r} was amended by another launch: the workers of this one ended after their "
             f"trials, {ran} in all. The same command continues it, if the code here is the amended one."
         )
     cleanup.remove_all(study, run_dir)
@@ -182,14 +184,14 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(signum, handler)
 
 
-def _resumed(definition: StudyDefinition, url: URL) -> StudyDefinition:
-    """``definition`` as its earlier launches left it, if there were any."""
+def _resumed(found: FoundStudy, url: URL) -> FoundStudy:
+    """``found`` as its earlier launches left it, if there were any."""
     try:
-        return stored_study.resumed(open_storage(url, write=False), definition)
+        return stored_study.resumed(open_storage(url, write=False), found)
     # There is none yet, or another first launch is just making its tables, one after another; what else may be wrong
     # shows when it is opened to write.
     except (StorageError, Outage, StorageInternalError, SQLAlchemyError):
-        return definition
+        return found
 
 
 def _how_to_continue(study: optuna.Study) -> str:

@@ -30,7 +30,7 @@ from hpo.storage.leases import (
     give_back_of_worker,
     was_given_back,
 )
-from hpo.study.definition import StudyDefinition
+from hpo.study.found import FoundStudy
 
 _GRACE_SECONDS = 10  # by then a worker has given back its trial, or does not listen
 _MOST_DEATHS = 3  # a slot, of workers that held no trial, with no result in between
@@ -60,14 +60,12 @@ class WorkerProcesses:
     """The worker processes of one launch on this machine, one per slot.
 
     Args:
-        definition: as the launch has it; what is stored may name a file of another machine.
+        found: the study as the launch has it; what is stored may name a file of another machine.
     """
 
-    def __init__(
-        self, study: optuna.Study, definition: StudyDefinition, url: URL, run_dir: RunDir, slots: list[Slot]
-    ) -> None:
+    def __init__(self, study: optuna.Study, found: FoundStudy, url: URL, run_dir: RunDir, slots: list[Slot]) -> None:
         self._study = study
-        self._definition = definition
+        self._found = found
         self._url = url
         self._run_dir = run_dir
         self._slots = slots
@@ -105,7 +103,7 @@ class WorkerProcesses:
             # One that holds a trial has not ended by itself, whatever code its objective ended it with.
             if not give_back_of_worker(self._study, place.token, "lost_worker"):
                 # The others bring their trials to an end, and notice then.
-                if process.returncode == 0 or stored_study.is_amended(self._study, self._definition):
+                if process.returncode == 0 or stored_study.is_amended(self._study, self._found):
                     continue
                 for error in (UsageError, Outage):  # another worker would meet the same
                     if process.returncode == error.exit_code:
@@ -194,8 +192,8 @@ class WorkerProcesses:
             "HPO_HOME": str(self._run_dir.home),
         }
         command = ["worker", "--study", self._study.study_name, "--with-launcher"]
-        if self._definition.source:  # what is stored may be a path of another machine
-            command += ["--file", self._definition.source]
+        if self._found.source:  # what is stored may be a path of another machine
+            command += ["--file", self._found.source]
         with log.open("ab") as stream:
             process = subprocess.Popen(
                 # -P: a file of the working folder must not stand in for one of hpo's.

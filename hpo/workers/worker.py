@@ -29,9 +29,14 @@ from hpo.storage.database import LEASE, patience_of
 from hpo.storage.leases import TOKEN, Lease, fail_hung, give_back, worker_name
 from hpo.storage.trial_rows import finish_trial
 from hpo.study import siblings
-from hpo.study.definition import StudyDefinition
+from hpo.study.found import FoundStudy
+from hpo.study.task import Train
 from hpo.trial.events import EventLog
-from hpo.trial.runner import Objective, Outcome
+from hpo.trial.function import FunctionCalls
+from hpo.trial.outcome import Outcome
+from hpo.trial.reported import ReportedTrial
+from hpo.trial.runner import TrialRunner
+from hpo.trial.train import Trainings
 from hpo.workers import cleanup
 from hpo.workers.failures import MAX_FAILURES, ended, stop_at_failures
 
@@ -65,20 +70,20 @@ def work(
         Interrupted: SIGINT or SIGTERM; the trial that ran is given back.
     """
     study = stored_study.load(storage, name)
-    definition = stored_study.stored_definition(study, file)
+    found = stored_study.found_again(study, file)
     siblings.offer_to_children()
-    sampling.check(definition.sampler, definition.search_space)
-    if definition.objective is None:
+    sampling.check(found.definition.sampler, found.definition.search_space)
+    if isinstance(found.definition.task, Train):
         import_backend()
     with stored_study.noticing_deletion(storage, name):
-        return Worker(study, definition, run_dir, slot, is_watched=is_watched).run()
+        return Worker(study, found, run_dir, slot, is_watched=is_watched).run()
 
 
 class Worker:
     """One process that runs trials of one study, one at a time."""
 
     def __init__(
-        self, study: optuna.Study, definition: StudyDefinition, run_dir: RunDir, slot: Slot, *, is_watched: bool = False
+        self, study: optuna.Study, found: FoundStudy, run_dir: RunDir, slot: Slot, *, is_watched: bool = False
     ) -> None:
         self._study = study
         self._run_dir = run_dir
@@ -86,20 +91,30 @@ class Worker:
         self._held: Claim | None = None
         self._slot = slot
         self._name = worker_name()
-        self._claims = Claims(study, definition, self._name, slot.device, os.environ.get(TOKEN))
+        self._claims = Claims(study, found, self._name, slot.device, os.environ.get(TOKEN))
         self._stop_signal = 0
-        self._events = EventLog(run_dir.events(definition.name) / f"{self._name}.jsonl")
+        self._events = EventLog(run_dir.events(found.name) / f"{self._name}.jsonl")
         patience_of(study._storage).stopped = self._is_stopped
-        dataset = definition.load_dataset(run_dir)
-        if dataset is not None:
-            stored_study.check_data(study, dataset.sha256)
-        self._objective = Objective(
-            definition,
+        watched: dict[str, Any] = {"interrupted": self._is_stopped, "events": self._events}
+        self._run_trial = TrialRunner(found.definition, self._task(found, **watched), run_dir, **watched)
+
+    def _task(
+        self, found: FoundStudy, *, interrupted: Callable[[], bool], events: EventLog
+    ) -> Callable[[Claim, ReportedTrial], Outcome]:
+        """What a trial of the study does."""
+        definition, task = found.definition, found.definition.task
+        if not isinstance(task, Train):
+            return FunctionCalls(task)
+        dataset = task.load_dataset(self._run_dir, seed=definition.seed)
+        stored_study.check_data(self._study, dataset.sha256)
+        return Trainings(
+            found,
+            task,
             dataset,
-            run_dir,
-            slot,
-            interrupted=self._is_stopped,
-            events=self._events,
+            self._run_dir,
+            self._slot,
+            interrupted=interrupted,
+            events=events,
             check_export=export_check.check,
         )
 
@@ -154,7 +169,7 @@ class Worker:
             try:
                 facts = {"configuration": claim.configuration, "attempt": claim.attempt, "worker": self._name}
                 self._events.write("claim", trial=claim.number, **facts)
-                outcome = self._objective(claim)
+                outcome = self._run_trial(claim)
                 self._tell(claim, outcome, time.perf_counter() - started)
                 return outcome.state == TrialState.FAIL
             except TrialInterrupted:
@@ -217,7 +232,7 @@ class Worker:
         self._events.write("tell", trial=claim.number, **result)
         finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, records)
         self._events.write("told", trial=claim.number, **result)
-        self._objective.forget(claim)
+        self._run_trial.forget(claim)
         shown = "no value" if outcome.value is None else f"{outcome.value:.4f}"
         _logger.info(
             "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, outcome.stop_reason

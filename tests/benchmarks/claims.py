@@ -63,9 +63,9 @@ def score(params, trial):
 DEFINITION = """
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
-study = StudyDefinition(name="claims", objective=score, direction="maximize", space={{"x": FloatDistribution(0, 1)}},
+study = Search(name="claims", task=score, direction="maximize", space={{"x": FloatDistribution(0, 1)}},
                         budget=Budget(trials={budget}), sampler=RandomSampler())
 """
 

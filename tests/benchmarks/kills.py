@@ -42,13 +42,13 @@ EPOCHS = 6
 STUDY = """
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
-from hpo import Budget, Stopping, StudyDefinition
+from hpo import Budget, Search, Stopping, Train
 from hpo.models import build_cnn
 
-study = StudyDefinition(
-    name="kills", dataset={data!r}, model=build_cnn, space={{"learning_rate": FloatDistribution(1e-4, 1e-3, log=True)}},
-    budget=Budget(trials={trials}, max_epochs={epochs}, max_retries=1000), sampler=RandomSampler(), subset=18_000,
-    stopping=Stopping(patience=None),
+study = Search(
+    name="kills", task=Train(data={data!r}, model=build_cnn, subset=18_000, stopping=Stopping(patience=None)),
+    space={{"learning_rate": FloatDistribution(1e-4, 1e-3, log=True)}},
+    budget=Budget(trials={trials}, max_epochs={epochs}, max_retries=1000), sampler=RandomSampler(),
 )
 """
 

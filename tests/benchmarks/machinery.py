@@ -205,10 +205,11 @@ def _trial(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
     from hpo.storage.database import backend_of, open_storage
     from hpo.storage.url import resolve_url
     from hpo.study import catalog
+    from hpo.study.found import FoundStudy
     from hpo.trial.callbacks import Keeper
     from hpo.trial.checkpoint import Checkpoints
     from hpo.trial.events import EventLog
-    from hpo.trial.runner import Objective
+    from hpo.trial.runner import TrialRunner
     from hpo.workers.worker import Worker
 
     def build(_params: dict[str, Any], dataset: Any) -> Any:
@@ -216,20 +217,20 @@ def _trial(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
         turns.hang(model)
         return model
 
+    stock = catalog.load("fmnist-cnn").written
     definition = dataclasses.replace(
-        catalog.load("fmnist-cnn"),
+        stock,
         name="machinery",
-        dataset=data,
-        model=build,
+        task=dataclasses.replace(stock.task, data=data, model=build, stopping=Stopping(patience=None)),
         # The model takes its defaults whatever these are.
         space={f"parameter-{index}": FloatDistribution(0, 1) for index in range(12)},
         warm_starts=(),
         budget=Budget(trials=ENDED + 1, max_epochs=EPOCHS),
-        stopping=Stopping(patience=None),
     )
+    found = FoundStudy(definition)
     run_dir = RunDir.from_environment()
     storage = open_storage(resolve_url(None, run_dir), write=True)
-    study, _is_new = stored_study.create_or_resume(storage, definition, run_dir)
+    study, _is_new = stored_study.create_or_resume(storage, found, run_dir)
     study.sampler, study.pruner = definition.sampler, definition.explicit_pruner()
     for _ in range(ENDED):
         values = {epoch: 0.9 for epoch in range(1, EPOCHS + 1)}
@@ -238,12 +239,12 @@ def _trial(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
     # Not before: the keeper's own call of `save` is within its own seconds.
     clocks.hang("checkpoints: collect and write", Keeper, "on_epoch_end")
     clocks.hang("checkpoints: look for one at the beginning", Checkpoints, "latest")
-    clocks.hang("checkpoints: remove at the end", Objective, "forget")
+    clocks.hang("checkpoints: remove at the end", TrialRunner, "forget")
     clocks.hang("events", EventLog, "write")
     clocks.hang("beats of the lease", backend_of(storage), "record_heartbeat")
     clocks.hang("reports", optuna.Trial, "report")
     clocks.hang("the pruner", optuna.Trial, "should_prune")
-    Worker(study, definition, run_dir, Slot.from_environment()).run()
+    Worker(study, found, run_dir, Slot.from_environment()).run()
     return dict(clocks.spent)
 
 

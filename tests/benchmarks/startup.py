@@ -23,12 +23,12 @@ HEAVY = ("tensorflow", "keras", "jax")
 
 STUDY = """
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     return params["x"]
 
-study = StudyDefinition(name="small", objective=score, direction="maximize",
+study = Search(name="small", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=24))
 """
 

@@ -87,11 +87,12 @@ def measure(data: str) -> None:
     import psutil
     from optuna.distributions import FloatDistribution
 
-    from hpo import Budget, StudyDefinition
+    from hpo import Budget, Search, Train
     from hpo.files.run_dir import RunDir
     from hpo.storage import stored_study
     from hpo.storage.database import open_storage
     from hpo.storage.url import resolve_url
+    from hpo.study.found import FoundStudy
     from hpo.workers.worker import Worker
 
     # A worker writes its log to a file; here to nowhere.
@@ -110,20 +111,20 @@ def measure(data: str) -> None:
         _hang_clock(model, stamp)
         return model
 
-    definition = StudyDefinition(
+    definition = Search(
         name="turnaround",
-        dataset=data,
-        model=build,
+        task=Train(data=data, model=build),
         # As many as the stock study has; the model takes its defaults whatever they are.
         space={f"parameter-{index}": FloatDistribution(0, 1) for index in range(12)},
         budget=Budget(trials=TRIALS, max_epochs=1),
     )
+    found = FoundStudy(definition)
     run_dir = RunDir.from_environment()
     for database in run_dir.home.glob("hpo.db*"):
         database.unlink()  # of the process before
     storage = open_storage(resolve_url(None, run_dir), write=True)
-    study, _is_new = stored_study.create_or_resume(storage, definition, run_dir)
-    Worker(study, definition, run_dir, Slot.from_environment()).run()
+    study, _is_new = stored_study.create_or_resume(storage, found, run_dir)
+    Worker(study, found, run_dir, Slot.from_environment()).run()
     told = [trial.datetime_complete.timestamp() for trial in study.get_trials() if trial.datetime_complete]
     if len(told) != TRIALS or len(stamps) != TRIALS:
         sys.exit(f"{len(told)} of {TRIALS} trials ended and {len(stamps)} were built: {study.get_trials()[-1]}")

@@ -33,12 +33,13 @@ TURNS = 2
 STUDY = """
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
-from hpo import Budget, Stopping, StudyDefinition
+from hpo import Budget, Search, Stopping, Train
 from hpo.models import build_cnn
 
-study = StudyDefinition(
-    name="fixed", dataset={data!r}, model=build_cnn, space={{"learning_rate": FloatDistribution(1e-4, 1e-3, log=True)}},
-    budget=Budget(trials=1, max_epochs=2), sampler=RandomSampler(), stopping=Stopping(patience=None),
+study = Search(
+    name="fixed", task=Train(data={data!r}, model=build_cnn, stopping=Stopping(patience=None)),
+    space={{"learning_rate": FloatDistribution(1e-4, 1e-3, log=True)}},
+    budget=Budget(trials=1, max_epochs=2), sampler=RandomSampler(),
 )
 """
 

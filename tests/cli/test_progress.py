@@ -5,10 +5,11 @@ import re
 from typing import Any
 
 import pytest
+from definitions import define
 from optuna.distributions import IntDistribution
 from rich.console import Console
 
-from hpo import Budget, Stopping, StudyDefinition
+from hpo import Budget, Stopping, Train
 from hpo.cli.progress import _table, duration, progress, remaining_seconds, stopping_line, summary
 from hpo.models import build_mlp
 from hpo.results.status import StudyStatus
@@ -72,7 +73,9 @@ BETTER = "without a better val_accuracy; stopping=None turns"
 def test_what_ends_and_slows_a_trial_is_said(fields: dict[str, Any], line: str) -> None:
     """With the word that turns it off: a comparison of learning rates is no such with either."""
     given = {"space": {"units": IntDistribution(8, 16)}, "budget": Budget(trials=1), **fields}
-    assert stopping_line(StudyDefinition(name="s", dataset="digits", model=build_mlp, **given)) == line
+    study = define(name="s", data="digits", model=build_mlp, **given)
+    assert isinstance(study.task, Train)
+    assert stopping_line(study, study.task) == line
 
 
 @pytest.mark.parametrize(

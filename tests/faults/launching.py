@@ -29,7 +29,7 @@ TESTS = Path(__file__).parents[1]
 QUICK = """
 import time
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 {preparation}
 
 def score(params, trial):
@@ -39,8 +39,8 @@ def score(params, trial):
         trial.report(params["x"] * epoch, epoch)
     return params["x"] * 10
 
-study = StudyDefinition(
-    name="faults", objective=score, direction="maximize", space={{"x": FloatDistribution(0, 1)}},
+study = Search(
+    name="faults", task=score, direction="maximize", space={{"x": FloatDistribution(0, 1)}},
     budget=Budget(trials={trials}, max_retries=1000),
 )
 """
@@ -60,9 +60,10 @@ from hpo import Budget
 from hpo.study import catalog
 {preparation}
 
+digits = catalog.load("digits-cnn").written
+stopping = dataclasses.replace(digits.task.stopping, patience=None)
 study = dataclasses.replace(
-    catalog.load("digits-cnn"), name="faults", warm_starts=[], stopping=dataclasses.replace(
-        catalog.load("digits-cnn").stopping, patience=None),
+    digits, name="faults", warm_starts=[], task=dataclasses.replace(digits.task, stopping=stopping),
     budget=Budget(trials={trials}, max_epochs=6, max_retries=1000),
 )
 """

@@ -23,7 +23,7 @@ from hpo.files.run_dir import RunDir
 from hpo.storage.leases import worker_name
 from hpo.storage.url import resolve_url
 from hpo.study import catalog
-from hpo.study.definition import StudyDefinition
+from hpo.study.found import Study
 from hpo.trial.events import EventLog
 
 RESULTS = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -52,8 +52,8 @@ class Setup:
         return RunDir(self.folder / "runs")
 
     @property
-    def definition(self) -> StudyDefinition:
-        return catalog.load(str(self.folder / "faults_study.py"))
+    def definition(self) -> Study:
+        return catalog.load(str(self.folder / "faults_study.py")).definition
 
     def storage(self, *, retry: bool = True) -> RDBStorage:
         """Optuna's storage, with a heartbeat whose lost trials run again where ``retry`` says so."""
@@ -137,10 +137,9 @@ class Worker:
 
     def _objective(self, trial: optuna.Trial) -> float:
         self._events.write("claim", trial=trial.number, **_claim(trial._cached_frozen_trial))
-        assert self._definition.objective is not None
         reported = _Reported(trial, self._events)
         try:
-            value = self._definition.objective(self._definition.search_space.suggest(trial), reported)
+            value = self._definition.task(self._definition.search_space.suggest(trial), reported)
         except optuna.TrialPruned:
             self._tell(trial, TrialState.PRUNED, reported.last)
             raise

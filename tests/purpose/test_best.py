@@ -16,7 +16,7 @@ from hpo.files.run_dir import RunDir
 SCORED = """
 import optuna
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     if trial.number == 2:
@@ -27,8 +27,8 @@ def score(params, trial):
     return (params["x"] - 0.5) ** 2
 
 DIRECTION = "{direction}"
-study = StudyDefinition(
-    name="scored", objective=score, direction=DIRECTION, space={{"x": FloatDistribution(0, 1)}},
+study = Search(
+    name="scored", task=score, direction=DIRECTION, space={{"x": FloatDistribution(0, 1)}},
     budget=Budget(trials=12), warm_starts=[{{"x": 0.25}}, {{"x": 1.0}}, {{"x": 0.25}}, {{"x": 0.5}}, {{"x": 0.25}}],
 )
 """
@@ -36,12 +36,13 @@ study = StudyDefinition(
 # The same network with three learning rates: the middle one learns, the others hardly do.
 TRAINED = """
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search, Train
 from hpo.models import build_mlp
 
-study = StudyDefinition(
-    name="trained", dataset="digits", model=build_mlp, space={{"learning_rate": FloatDistribution(1e-6, 1e-2)}},
-    budget=Budget(trials=3, max_epochs=2), metric="{metric}", direction={direction},
+study = Search(
+    name="trained", task=Train(data="digits", model=build_mlp, metric="{metric}"),
+    space={{"learning_rate": FloatDistribution(1e-6, 1e-2)}},
+    budget=Budget(trials=3, max_epochs=2), direction={direction},
     warm_starts=[{{"learning_rate": rate}} for rate in (1e-6, 1e-2, 2e-6)],
 )
 """
@@ -93,7 +94,7 @@ CONSTRAINED = """
 import warnings
 from optuna.distributions import FloatDistribution
 from optuna.samplers import TPESampler
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     trial.set_constraint("size", params["x"] - 0.6)
@@ -109,9 +110,9 @@ with warnings.catch_warnings():
 
 space = {"x": FloatDistribution(0, 1)}
 budget = Budget(trials=20)
-by_trial = StudyDefinition(name="by-trial", objective=score, direction="maximize", space=space, budget=budget)
-by_sampler = StudyDefinition(
-    name="by-sampler", objective=told, direction="maximize", space=space, budget=budget, sampler=sampler
+by_trial = Search(name="by-trial", task=score, direction="maximize", space=space, budget=budget)
+by_sampler = Search(
+    name="by-sampler", task=told, direction="maximize", space=space, budget=budget, sampler=sampler
 )
 """
 

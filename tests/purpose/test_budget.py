@@ -13,14 +13,14 @@ from hpo.storage.leases import was_given_back
 
 EXPERIMENT = """
 import time
-from hpo import Budget, StudyDefinition, vary
+from hpo import Budget, Comparison, vary
 
 def score(params, trial):
     time.sleep(0.3)
     return params["x"]
 
-study = StudyDefinition(
-    name="faults", objective=score, direction="maximize", settings=vary("x", {{1: {{}}, 2: {{}}, 3: {{}}}}), repeats=4,
+study = Comparison(
+    name="faults", task=score, direction="maximize", settings=vary("x", {{1: {{}}, 2: {{}}, 3: {{}}}}), repeats=4,
     budget=Budget(max_retries=1000),
 )
 """

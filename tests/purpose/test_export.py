@@ -22,7 +22,7 @@ STUDY = """
 import keras
 from keras import layers
 from optuna.distributions import CategoricalDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search, Train
 
 def build(params, dataset):
     images = keras.Input(dataset.input_shape)
@@ -37,8 +37,8 @@ def build(params, dataset):
     return model
 
 HEADS = ["softmax", "logits", "sigmoid"]
-study = StudyDefinition(
-    name="heads", dataset="digits", merge=((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)), model=build, precision="float32",
+study = Search(
+    name="heads", task=Train(data="digits", merge=((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)), model=build, precision="float32"),
     space={"head": CategoricalDistribution(HEADS)}, warm_starts=[{"head": head} for head in HEADS],
     budget=Budget(trials=3, max_epochs=2),
 )

@@ -11,20 +11,19 @@ from typing import Any
 import keras
 import optuna
 import pytest
+from definitions import define
 from keras import layers
 from optuna.distributions import CategoricalDistribution
+from running import runner
 
-from hpo import Budget, Stopping, StudyDefinition, datasets
+from hpo import Budget, Stopping, datasets
 from hpo.datasets import Dataset
-from hpo.devices.slots import Slot
 from hpo.files.run_dir import RunDir
-from hpo.saved_model import export_check
 from hpo.search.claims import Claim
-from hpo.trial.events import EventLog
-from hpo.trial.runner import Objective
 
 EPOCHS = 4
 BATCH = 32
+VALIDATION = 0.3  # of the images
 
 
 def _model(*body: layers.Layer, head: Any = "softmax", loss: Any = "sparse_categorical_crossentropy") -> keras.Model:
@@ -48,32 +47,23 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """The digits, a third of them for validation."""
-    return datasets.load("digits", run_dir=RunDir(tmp_path_factory.mktemp("data")), validation_fraction=0.3)
+    return datasets.load("digits", run_dir=RunDir(tmp_path_factory.mktemp("data")), validation_fraction=VALIDATION)
 
 
-def _records(build: Callable[[], keras.Model], dataset: Dataset, tmp_path: Path) -> dict[str, Any]:
+def _records(build: Callable[[], keras.Model], tmp_path: Path) -> dict[str, Any]:
     """What is recorded of a trial in bfloat16 of ``build``'s model."""
-    definition = StudyDefinition(
+    definition = define(
         name="s",
-        dataset="digits",
+        data="digits",
         model=lambda params, dataset: build(),
         space={"batch_size": CategoricalDistribution([BATCH])},
         budget=Budget(trials=1, max_epochs=EPOCHS),
         stopping=Stopping(patience=None, reduce_lr_patience=None),
         precision="mixed_bfloat16",
+        validation=VALIDATION,
     )
     claim = Claim(optuna.create_study().ask(), seed=0, attempt=1, configuration=0, uuid="u", origin={})
-    events = EventLog(tmp_path / "events")
-    run = Objective(
-        definition,
-        dataset,
-        RunDir(tmp_path),
-        Slot(threads=1),
-        interrupted=lambda: False,
-        events=events,
-        check_export=export_check.check,
-    )
-    return run(claim).records
+    return runner(definition, RunDir(tmp_path))(claim).records
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -90,6 +80,6 @@ def test_half_precision_learns_what_float32_learns(kind: str, dataset: Dataset, 
         validation_data=(validation.images, validation.labels),
         verbose=0,
     )
-    records = _records(MODELS[kind], dataset, tmp_path)
+    records = _records(MODELS[kind], tmp_path)
     assert records["precision"] == "mixed_bfloat16"
     assert max(records["history"]["val_accuracy"]) > max(plain.history["val_accuracy"]) - 0.05

@@ -21,7 +21,7 @@ import math
 from optuna.distributions import FloatDistribution
 from optuna.pruners import *
 from optuna.samplers import RandomSampler
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def curve(x, y):
     speed, top = 0.2 + y, 0.5 + 0.5 * x - 0.2 * y
@@ -33,8 +33,8 @@ def train(params, trial):
     return max(values)
 
 pruner = {pruner}
-study = StudyDefinition(
-    name="curves", objective=train, direction="maximize",
+study = Search(
+    name="curves", task=train, direction="maximize",
     space={{"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}}, budget=Budget(trials=24, max_epochs=9),
     sampler=RandomSampler(), pruner=pruner,
 )
@@ -45,7 +45,7 @@ TRAINED = """
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import *
 from optuna.samplers import RandomSampler
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search, Train
 from hpo.study.budget import Stopping
 
 def build(params, dataset):
@@ -60,10 +60,11 @@ def build(params, dataset):
     return model
 
 pruner = {pruner}
-study = StudyDefinition(
-    name="curves", dataset="digits", model=build, precision="float32", sampler=RandomSampler(), pruner=pruner,
+study = Search(
+    name="curves", task=Train(data="digits", model=build, precision="float32", stopping=None),
+    sampler=RandomSampler(), pruner=pruner,
     space={{"units": IntDistribution(16, 64), "learning_rate": FloatDistribution(1e-4, 1, log=True)}},
-    budget=Budget(trials=6, max_epochs=5), stopping=Stopping(patience=None, reduce_lr_patience=None),
+    budget=Budget(trials=6, max_epochs=5),
 )
 """
 

@@ -15,11 +15,11 @@ LISTED = """
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
-from hpo import Budget, StudyDefinition, When
+from hpo import Budget, Search, Train, When
 from hpo.models import build_mlp
 
-study = StudyDefinition(
-    name="listed", dataset="digits", model=build_mlp, sampler=RandomSampler(), stopping=None,
+study = Search(
+    name="listed", task=Train(data="digits", model=build_mlp, stopping=None), sampler=RandomSampler(),
     space={
         "epochs": CategoricalDistribution([1, 3, 5]),
         "units": CategoricalDistribution([int(units) for units in np.array([8, 16])]),

@@ -23,7 +23,7 @@ STUDY = """
 import itertools, os, random, signal
 from pathlib import Path
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search, Train
 from hpo.study.budget import Stopping
 
 def build(params, dataset):
@@ -51,15 +51,17 @@ def build(params, dataset):
     model.fit = fit
     return model
 
-study = StudyDefinition(
-    name="faults", dataset="digits", model=build, precision="float32",
+study = Search(
+    name="faults",
+    task=Train(
+        data="digits", model=build, precision="float32", stopping=Stopping(patience=4, reduce_lr_patience=1),
+    ),
     space={{
         "dropout": CategoricalDistribution([0.3]), "is_random": CategoricalDistribution([False, True]),
         "run": IntDistribution(0, 2),
     }},
     warm_starts=[{{"dropout": 0.3, "is_random": run > 0, "run": run}} for run in range(3)],
     base={{"batch_size": 32}}, budget=Budget(trials=3, max_epochs=8),
-    stopping=Stopping(patience=4, reduce_lr_patience=1),
 )
 """
 
@@ -70,12 +72,12 @@ import keras
 from hpo.study import catalog
 from hpo.files.run_dir import RunDir
 
-study = catalog.load("faults_study.py")
+study = catalog.load("faults_study.py").definition
 data = study.load_dataset(RunDir.from_environment())
 for seed, params in json.load(sys.stdin):
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    history = study.model(params, data).fit(
+    history = study.task.model(params, data).fit(
         data.train.images, data.train.labels, batch_size=32, epochs=8, verbose=0,
         validation_data=(data.validation.images, data.validation.labels),
         callbacks=[

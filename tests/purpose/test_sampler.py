@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from command import Hpo
+from definitions import found
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import (
     BaseSampler,
@@ -25,7 +26,7 @@ from optuna.samplers import (
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from hpo import Budget, StudyDefinition
+from hpo import Budget
 from hpo.devices.slots import Slot
 from hpo.files.run_dir import RunDir
 from hpo.storage import stored_study
@@ -61,8 +62,8 @@ def run(sqlite: BaseStorage, run_dir: RunDir) -> Iterator[Callable[..., list[Fro
         trials: int = 60,
         seed: int = 0,
     ) -> list[FrozenTrial]:
-        definition = StudyDefinition(
-            name=f"s{next(count)}", objective=score, direction="maximize", space=space,
+        definition = found(
+            name=f"s{next(count)}", task=score, direction="maximize", space=space,
             budget=Budget(trials=trials), seed=seed, **({"sampler": sampler} if sampler else {}),
         )  # fmt: skip
         study, _ = stored_study.create_or_resume(sqlite, definition, run_dir)
@@ -146,9 +147,9 @@ def test_a_quasi_random_sequence_covers_the_space(run: Callable[..., list[Frozen
     """Each sixteenth of a range has four of 64 points, as in plain Optuna; of random points some have none."""
     trials = run(_smooth, SMOOTH, _sampler("quasi-random"), trials=65)
     plain = _plain(_smooth, SMOOTH, _sampler("quasi-random", seed=3), trials=65)
-    for found in (trials, plain):
+    for drawn in (trials, plain):
         for name in SMOOTH:
-            cells = collections.Counter(int(trial.params[name] * 16) for trial in found[1:])
+            cells = collections.Counter(int(trial.params[name] * 16) for trial in drawn[1:])
             assert {cells[cell] for cell in range(16)} == {4}
 
 
@@ -171,14 +172,14 @@ FINITE_STUDY = """
 import time
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import *
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     time.sleep(0.02 * params["size"])
     return params["size"]
 
-study = StudyDefinition(
-    name="finite", objective=score, direction="maximize", budget=Budget(trials=50), sampler={sampler},
+study = Search(
+    name="finite", task=score, direction="maximize", budget=Budget(trials=50), sampler={sampler},
     space={{"size": IntDistribution(1, 3), "kind": CategoricalDistribution(["a", "b", "c", "d"])}},
 )
 """
@@ -221,7 +222,7 @@ import os, time
 from pathlib import Path
 from optuna.distributions import FloatDistribution
 from optuna.samplers import *
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     Path(f"{os.getpid()}.worker").touch()
@@ -230,7 +231,7 @@ def score(params, trial):
     return -sum((params[name] - best) ** 2 for name, best in (("x", 0.8), ("y", 0.3), ("z", 0.6)))
 
 def study_of(name, **sampler):
-    return StudyDefinition(name=name, objective=score, direction="maximize", budget=Budget(trials=60), **sampler,
+    return Search(name=name, task=score, direction="maximize", budget=Budget(trials=60), **sampler,
                            space={name: FloatDistribution(0, 1) for name in "xyz"})
 
 tpe = study_of("tpe")

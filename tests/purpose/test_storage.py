@@ -16,7 +16,7 @@ STUDY = """
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import MedianPruner
 from optuna.samplers import RandomSampler
-from hpo import Budget, StudyDefinition, When
+from hpo import Budget, Search, When
 
 def score(params, trial):
     if params.get("momentum", 1) < 0.2:
@@ -25,8 +25,8 @@ def score(params, trial):
         trial.report(-(params["units"] - 100) ** 2 - params["rate"] * 9 + epoch, epoch)
     return -(params["units"] - 100) ** 2 - params["rate"] * 9 + 5
 
-study = StudyDefinition(
-    name="read", objective=score, direction="maximize", sampler=RandomSampler(),
+study = Search(
+    name="read", task=score, direction="maximize", sampler=RandomSampler(),
     pruner=MedianPruner(n_startup_trials=4),
     space={
         "units": IntDistribution(16, 256, log=True),

@@ -24,7 +24,7 @@ def _average(**fields: Any) -> SettingAverage:
 
 
 @pytest.fixture
-def experiment(sqlite: BaseStorage, run_dir: RunDir) -> Recorded:
+def comparison(sqlite: BaseStorage, run_dir: RunDir) -> Recorded:
     """Two settings, each three times; others measured one of them."""
     settings = vary("filters", {8: {"test_accuracy": 0.9}, 16: {}})
     return Recorded(sqlite, run_dir, settings=settings, repeats=3)
@@ -99,16 +99,16 @@ def test_what_one_side_lacks_cannot_be_compared() -> None:
     assert (row.deviation("test_loss"), row.deviation("val_loss")) == (None, None)
 
 
-# Experiments
+# Comparisons
 
 
-def test_each_setting_has_its_means(experiment: Recorded) -> None:
+def test_each_setting_has_its_means(comparison: Recorded) -> None:
     """Over its own repeats, in the order of the settings; beside what was reported of it."""
     for value in (0.8, 0.1, 0.9, 0.2, 1.0, 0.6):
-        experiment.run(
+        comparison.run(
             value, test_accuracy=value / 2, test_images=360, validation_images=180, parameters=1000, seconds=10 * value
         )
-    first, second = repeats.settings(experiment.study)
+    first, second = repeats.settings(comparison.study)
     assert (first.params, first.reported) == ({"filters": 8}, {"test_accuracy": 0.9})
     assert (second.params, second.reported) == ({"filters": 16}, {})
     assert first.figures["value"] == Average(pytest.approx(0.9), pytest.approx(0.1), 3)
@@ -120,46 +120,46 @@ def test_each_setting_has_its_means(experiment: Recorded) -> None:
     assert "test_loss" not in first.figures
 
 
-def test_the_logs_are_those_of_the_best_epoch(experiment: Recorded) -> None:
+def test_the_logs_are_those_of_the_best_epoch(comparison: Recorded) -> None:
     """Counted from 1: by its weights the trial is measured, and not by those of its last epoch."""
     history = {"val_accuracy": [0.5, 0.75, 0.7], "val_loss": [0.9, 0.6, 0.8], "loss": [0.9, 0.5, 0.1]}
-    experiment.run(0.75, best_epoch=2, epochs=3, history=history)
-    first, _second = repeats.settings(experiment.study)
+    comparison.run(0.75, best_epoch=2, epochs=3, history=history)
+    first, _second = repeats.settings(comparison.study)
     logs = {name: first.figures[name].mean for name in ("val_accuracy", "val_loss", "loss", "best_epoch", "epochs")}
     assert logs == {"val_accuracy": 0.75, "val_loss": 0.6, "loss": 0.5, "best_epoch": 2, "epochs": 3}
     assert "accuracy" not in first.figures
 
 
-def test_a_repeat_that_failed_has_no_part_in_the_means(experiment: Recorded) -> None:
+def test_a_repeat_that_failed_has_no_part_in_the_means(comparison: Recorded) -> None:
     """Each reason is told once, with its kind, in the order in which they came."""
-    experiment.run(0.5)
+    comparison.run(0.5)
     for reason, failure in (("nan", "the loss is nan"), ("error", "KeyError: 'x'"), ("nan", "the loss is nan")):
-        experiment.fail(failure, reason)  # setting 1, 0, 1
-    experiment.run(0.7)
-    experiment.fail("too large", "out_of_memory")
-    first, second = repeats.settings(experiment.study)
+        comparison.fail(failure, reason)  # setting 1, 0, 1
+    comparison.run(0.7)
+    comparison.fail("too large", "out_of_memory")
+    first, second = repeats.settings(comparison.study)
     assert first.figures["value"] == Average(pytest.approx(0.6), pytest.approx(math.sqrt(0.02)), 2)
     assert first.failures == ("error: KeyError: 'x'",)
     assert second.figures == {}
     assert second.failures == ("nan: the loss is nan", "out_of_memory: too large")
 
 
-def test_a_trial_that_ended_itself_early_counts(experiment: Recorded) -> None:
+def test_a_trial_that_ended_itself_early_counts(comparison: Recorded) -> None:
     """No pruner ends one, but an objective may: by the best it had; one that had nothing has no part."""
-    experiment.run(0.5, state=TrialState.PRUNED, stop_reason="pruned")
-    experiment.run(None, state=TrialState.PRUNED, stop_reason="pruned")
-    first, second = repeats.settings(experiment.study)
+    comparison.run(0.5, state=TrialState.PRUNED, stop_reason="pruned")
+    comparison.run(None, state=TrialState.PRUNED, stop_reason="pruned")
+    first, second = repeats.settings(comparison.study)
     assert first.figures["value"] == Average(0.5, None, 1)
     assert (second.figures, second.failures) == ({}, ())
 
 
-def test_what_runs_or_was_given_back_has_no_part(experiment: Recorded) -> None:
+def test_what_runs_or_was_given_back_has_no_part(comparison: Recorded) -> None:
     """It has not ended, or runs again; a setting of which nothing has ended is there without figures."""
-    experiment.give_back()
-    experiment.run(0.5)
-    running = experiment.start()
+    comparison.give_back()
+    comparison.run(0.5)
+    running = comparison.start()
     running.trial.report(0.9, 1)
-    first, second = repeats.settings(experiment.study)
+    first, second = repeats.settings(comparison.study)
     assert first.figures["value"] == Average(0.5, None, 1)
     assert (first.failures, second.failures) == ((), ())
     assert (second.params, second.figures, second.images) == ({"filters": 16}, {}, {})
@@ -168,29 +168,29 @@ def test_what_runs_or_was_given_back_has_no_part(experiment: Recorded) -> None:
 def test_a_setting_has_its_name(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """And parameters of its own: the trial's are read from the definition, not from what was suggested."""
     settings = [Setting({"layers": "a b", "patience": None}, name="small"), Setting({"layers": "c"})]
-    experiment = Recorded(sqlite, run_dir, settings=settings)
-    experiment.run(0.5)
-    rows = repeats.settings(experiment.study)
+    comparison = Recorded(sqlite, run_dir, settings=settings)
+    comparison.run(0.5)
+    rows = repeats.settings(comparison.study)
     assert [(row.name, row.params) for row in rows] == [
         ("small", {"layers": "a b", "patience": None}),
         ("", {"layers": "c"}),
     ]
 
 
-def test_infinite_values_are_averaged(experiment: Recorded) -> None:
+def test_infinite_values_are_averaged(comparison: Recorded) -> None:
     """An objective may return them."""
     for value in (math.inf, 0.5, 0.5, 0.7):
-        experiment.run(value)
-    first, second = repeats.settings(experiment.study)
+        comparison.run(value)
+    first, second = repeats.settings(comparison.study)
     assert first.figures["value"] == Average(math.inf, None, 2)
     assert second.figures["value"].mean == pytest.approx(0.6)
 
 
-def test_averages_are_json(experiment: Recorded) -> None:
+def test_averages_are_json(comparison: Recorded) -> None:
     """As `hpo report --json` prints them."""
     for _ in range(4):
-        experiment.run(0.5)
-    form = json.loads(json.dumps([row.as_json() for row in repeats.settings(experiment.study)]))
+        comparison.run(0.5)
+    form = json.loads(json.dumps([row.as_json() for row in repeats.settings(comparison.study)]))
     assert form[0] == {
         "name": "",
         "params": {"filters": 8},

@@ -19,7 +19,7 @@ from hpo.models import build_cnn
 from hpo.results.report import best_setting, document, markdown
 from hpo.storage.database import backend_of
 
-NETWORK: dict[str, Any] = {"dataset": "digits", "model": build_cnn}
+NETWORK: dict[str, Any] = {"data": "digits", "model": build_cnn}
 
 
 def _whole(message: str) -> str:
@@ -42,11 +42,11 @@ def _tables(text: str) -> list[list[list[str]]]:
 def test_ours_stand_beside_what_was_reported(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Means, the deviation of one run, and the difference in both; bold where it is more than two deviations."""
     settings = vary("filters", {8: {"test_accuracy": 0.895}, 16: {"test_accuracy": 0.9}, 32: {}})
-    experiment = Recorded(sqlite, run_dir, settings=settings, repeats=2)
+    comparison = Recorded(sqlite, run_dir, settings=settings, repeats=2)
     for accuracy in (0.9, 0.93, 0.94, 0.92, 0.93):
-        experiment.run(0.5, test_accuracy=accuracy, test_images=10_000)
+        comparison.run(0.5, test_accuracy=accuracy, test_images=10_000)
     # sqrt(0.9 * 0.1 / 10000) is 0.003: two equal runs are ten of those above 0.9.
-    assert "\n".join(markdown(experiment.study).split("\n")[2:7]) == (
+    assert "\n".join(markdown(comparison.study).split("\n")[2:7]) == (
         "| filters | runs | test accuracy % | reported | difference | value |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
         "| 8 | 2 | 91.00 ± 1.41 | 89.50 | +1.50 (1.1 sd) | 0.5000 ± 0.0000 |\n"
@@ -69,20 +69,20 @@ def test_a_difference_beyond_two_deviations_is_bold(
     ours: float, theirs: float, cell: str, sqlite: BaseStorage, run_dir: RunDir
 ) -> None:
     """In percentage points; one run is compared by what counting images gives by chance."""
-    experiment = Recorded(sqlite, run_dir, settings=vary("filters", {8: {"test_accuracy": theirs}}))
-    experiment.run(0.5, test_accuracy=ours, test_images=10_000)
-    [[titles, cells]] = _tables(markdown(experiment.study))
+    comparison = Recorded(sqlite, run_dir, settings=vary("filters", {8: {"test_accuracy": theirs}}))
+    comparison.run(0.5, test_accuracy=ours, test_images=10_000)
+    [[titles, cells]] = _tables(markdown(comparison.study))
     assert cells[titles.index("difference")] == cell
 
 
 def test_each_reported_figure_has_ours_on_its_left(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Without an accuracy the first is compared; parameters, seconds and epochs are told as people read them."""
     reported = {"seconds": 68, "parameters": 93_322, "val_loss": 0.1785, "best_epoch": 7}
-    experiment = Recorded(sqlite, run_dir, settings=[Setting({"filters": 8}, reported, "1: the first")], repeats=2)
+    comparison = Recorded(sqlite, run_dir, settings=[Setting({"filters": 8}, reported, "1: the first")], repeats=2)
     for loss in (0.2, 0.3):
         history = {"val_accuracy": [0.5, 0.91], "val_loss": [9.0, loss], "accuracy": [0.1, 0.95]}
-        experiment.run(0.91, best_epoch=2, seconds=12.25, parameters=93_322, history=history)
-    [[titles, cells]] = _tables(markdown(experiment.study))
+        comparison.run(0.91, best_epoch=2, seconds=12.25, parameters=93_322, history=history)
+    [[titles, cells]] = _tables(markdown(comparison.study))
     assert list(zip(titles, cells, strict=True)) == [
         ("setting", "1: the first"),
         ("filters", "8"),
@@ -103,10 +103,10 @@ def test_each_reported_figure_has_ours_on_its_left(sqlite: BaseStorage, run_dir:
 def test_what_a_setting_lacks_is_of_the_base(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Where another setting has it; what all have of the base stands below the table."""
     settings = [Setting({"layers": "a"}), Setting({"layers": "b", "activation": "relu"})]
-    experiment = Recorded(sqlite, run_dir, settings=settings, base={"activation": "linear", "units": 8})
+    comparison = Recorded(sqlite, run_dir, settings=settings, base={"activation": "linear", "units": 8})
     for _ in settings:
-        experiment.run(0.5)
-    [[titles, *cells]] = _tables(markdown(experiment.study))
+        comparison.run(0.5)
+    [[titles, *cells]] = _tables(markdown(comparison.study))
     assert titles[:2] == ["layers", "activation"]
     assert [row[:2] for row in cells] == [["a", "linear"], ["b", "relu"]]
 
@@ -114,11 +114,11 @@ def test_what_a_setting_lacks_is_of_the_base(sqlite: BaseStorage, run_dir: RunDi
 def test_each_reported_accuracy_is_compared(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """A setting of which another figure was reported than of the others is compared by its own."""
     settings = vary("filters", {8: {"test_accuracy": 0.9}, 16: {"val_accuracy": 0.8, "val_loss": 0.5}})
-    experiment = Recorded(sqlite, run_dir, settings=settings)
+    comparison = Recorded(sqlite, run_dir, settings=settings)
     for _ in range(2):
         history = {"val_accuracy": [0.82], "val_loss": [0.6]}
-        experiment.run(0.82, best_epoch=1, test_accuracy=0.9, test_images=100, validation_images=1_600, history=history)
-    [[titles, first, second]] = _tables(markdown(experiment.study))
+        comparison.run(0.82, best_epoch=1, test_accuracy=0.9, test_images=100, validation_images=1_600, history=history)
+    [[titles, first, second]] = _tables(markdown(comparison.study))
     assert titles[2:] == [
         "test accuracy %", "reported", "difference", "val. accuracy %", "reported", "difference", "val. loss",
         "reported", "best epoch",
@@ -135,9 +135,9 @@ def test_only_parameters_that_vary_have_a_column(sqlite: BaseStorage, run_dir: R
         Setting({"kind": "a", "learning_rate": 0.1, "norm": False, "patience": 5}),
         Setting({"kind": "a", "learning_rate": 0.1, "norm": None}),
     ]
-    experiment = Recorded(sqlite, run_dir, settings=settings)
-    experiment.run(0.5)
-    [[titles, *rows]] = _tables(markdown(experiment.study))
+    comparison = Recorded(sqlite, run_dir, settings=settings)
+    comparison.run(0.5)
+    [[titles, *rows]] = _tables(markdown(comparison.study))
     assert titles == ["learning rate", "norm", "patience", "runs", "value"]
     assert rows == [
         ["1e-05", "True", "–", "1", "0.5000"],
@@ -149,12 +149,12 @@ def test_only_parameters_that_vary_have_a_column(sqlite: BaseStorage, run_dir: R
 def test_a_setting_that_failed_says_so(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Each reason once, by the setting's name or by its parameters; one that failed in part shows what it has."""
     settings = [Setting({"filters": 8}, {"test_accuracy": 0.9}), Setting({"filters": 16}, name="large")]
-    experiment = Recorded(sqlite, run_dir, settings=settings, repeats=3)
-    experiment.fail("too large", "out_of_memory")
-    experiment.run(0.5)
+    comparison = Recorded(sqlite, run_dir, settings=settings, repeats=3)
+    comparison.fail("too large", "out_of_memory")
+    comparison.run(0.5)
     for _ in range(2):
-        experiment.fail("too large", "out_of_memory")
-    text = markdown(experiment.study)
+        comparison.fail("too large", "out_of_memory")
+    text = markdown(comparison.study)
     [[_titles, small, large]] = _tables(text)
     assert small == ["", "8", "0", "failed", "90.00", "–", "failed"]
     assert large == ["large", "16", "1", "–", "–", "–", "0.5000"]
@@ -164,9 +164,9 @@ def test_a_setting_that_failed_says_so(sqlite: BaseStorage, run_dir: RunDir) -> 
 def test_a_column_ends_where_it_ends(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Whatever stands in a text: the sign between columns, or a new line."""
     settings = [Setting({"layers": "conv32 | pool\n  softmax"}, name="a|b"), Setting({"layers": "softmax"}, name="c")]
-    experiment = Recorded(sqlite, run_dir, settings=settings)
-    experiment.run(0.5)
-    [table] = _tables(markdown(experiment.study))
+    comparison = Recorded(sqlite, run_dir, settings=settings)
+    comparison.run(0.5)
+    [table] = _tables(markdown(comparison.study))
     assert table == [
         ["setting", "layers", "runs", "value"],
         [r"a\|b", r"conv32 \| pool softmax", "1", "0.5000"],
@@ -177,10 +177,10 @@ def test_a_column_ends_where_it_ends(sqlite: BaseStorage, run_dir: RunDir) -> No
 def test_infinite_values_are_shown(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """An objective may return them; also in a heat map, which has no shade for them."""
     space = {"x": IntDistribution(1, 3), "y": IntDistribution(1, 3)}
-    experiment = Recorded(sqlite, run_dir, settings=grid(space))
+    comparison = Recorded(sqlite, run_dir, settings=grid(space))
     for value in (math.inf, *range(8)):
-        experiment.run(float(value))
-    table, heat_map = _tables(markdown(experiment.study))
+        comparison.run(float(value))
+    table, heat_map = _tables(markdown(comparison.study))
     assert table[1] == ["1", "1", "1", "inf"]
     assert heat_map[1] == ["1", "–", "▁ 0.0000", "▂ 1.0000"]
 
@@ -191,10 +191,10 @@ def test_infinite_values_are_shown(sqlite: BaseStorage, run_dir: RunDir) -> None
 def test_two_parameters_of_three_values_have_a_heat_map(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """The first goes down, the second across; the lowest mean has the lightest shade and the highest the darkest."""
     space = {"kind": CategoricalDistribution(["b", "a", "c"]), "units": IntDistribution(16, 64, step=16)}
-    experiment = Recorded(sqlite, run_dir, settings=grid(space))
+    comparison = Recorded(sqlite, run_dir, settings=grid(space))
     for eighth in range(9):
-        experiment.run(0.0, test_accuracy=eighth / 8, test_images=100)
-    _table, heat_map = _tables(markdown(experiment.study))
+        comparison.run(0.0, test_accuracy=eighth / 8, test_images=100)
+    _table, heat_map = _tables(markdown(comparison.study))
     assert heat_map == [
         ["test accuracy %", "16", "32", "48", "64"],
         ["b", "▁ 0.00", "▂ 12.50", "▃ 25.00", "▄ 37.50"],
@@ -206,10 +206,10 @@ def test_two_parameters_of_three_values_have_a_heat_map(sqlite: BaseStorage, run
 def test_a_heat_map_of_equal_values_has_one_shade(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """There is nothing to divide by. Without test figures it is of the value."""
     space = {"x": IntDistribution(1, 3), "y": IntDistribution(1, 3)}
-    experiment = Recorded(sqlite, run_dir, settings=grid(space))
+    comparison = Recorded(sqlite, run_dir, settings=grid(space))
     for _ in range(9):
-        experiment.run(0.5)
-    _table, heat_map = _tables(markdown(experiment.study))
+        comparison.run(0.5)
+    _table, heat_map = _tables(markdown(comparison.study))
     assert heat_map[0] == ["value", "1", "2", "3"]
     assert {cell for row in heat_map[1:] for cell in row[1:]} == {"█ 0.5000"}
 
@@ -222,34 +222,34 @@ def test_a_heat_map_of_equal_values_has_one_shade(sqlite: BaseStorage, run_dir: 
         pytest.param(vary("x", {1: {}, 2: {}, 3: {}}), id="one-parameter"),
     ],
 )
-def test_other_experiments_have_no_heat_map(
+def test_other_comparisons_have_no_heat_map(
     settings: tuple[Setting, ...], sqlite: BaseStorage, run_dir: RunDir
 ) -> None:
     """Their table says it better."""
-    experiment = Recorded(sqlite, run_dir, settings=settings)
+    comparison = Recorded(sqlite, run_dir, settings=settings)
     for _ in range(3):
-        experiment.run(0.5)
-    assert len(_tables(markdown(experiment.study))) == 1
+        comparison.run(0.5)
+    assert len(_tables(markdown(comparison.study))) == 1
 
 
 # What stands around it
 
 
-def test_a_section_says_what_the_experiment_was(sqlite: BaseStorage, run_dir: RunDir) -> None:
+def test_a_section_says_what_the_comparison_was(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Its description, what explains the differences, its base, and how it was run: enough to run it again."""
-    experiment = Recorded(
+    comparison = Recorded(
         sqlite, run_dir, **NETWORK, name="t", source="s", description="One line.",
         remarks="Theirs had no early stopping.",
         settings=vary("epochs", {1: {}, 2: {}, 40: {}}), base={"epochs": 5, "dropout": 0.25, "layers": "a\n b"},
-        budget=Budget(max_epochs=20), subset=400, overrides={"max_epochs": 20},
+        budget=Budget(max_epochs=50), subset=400, overrides={"max_epochs": 20},
     )  # fmt: skip
     for precision in ("float32", "mixed_bfloat16", "float32"):
-        experiment.run(0.5, precision=precision)
-    text = markdown(experiment.study)
+        comparison.run(0.5, precision=precision)
+    text = markdown(comparison.study)
     assert text.startswith("## t\n\nOne line.\n\n| epochs | runs |")
-    today = experiment.study.trials[-1].datetime_complete
+    today = comparison.study.trials[-1].datetime_complete
     assert today is not None
-    environment = experiment.study.user_attrs["environment"]
+    environment = comparison.study.user_attrs["environment"]
     end = text.partition("\n\nTheirs had no early stopping.\n\n")[2]
     packages = ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if name != "hpo")
     assert re.sub(r"\d{4}-\d\d-\d\d", "TODAY", end, count=1) == (
@@ -282,33 +282,33 @@ def test_the_epochs_are_the_most_that_any_trial_had(
 
 def test_a_study_with_an_objective_says_nothing_of_images(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Nor of epochs and precision, which are the objective's own; and trials given back are not counted."""
-    experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}, 2: {}, 3: {}}), source="a.py:s")
-    experiment.run(0.5)
-    experiment.give_back()
-    experiment.fail("KeyError: 'x'")
-    experiment.start()
-    machine = experiment.study.user_attrs["environment"]["machine"]
-    [line] = [line for line in markdown(experiment.study).splitlines() if line.startswith("Run: ")]
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}, 2: {}, 3: {}}), source="a.py:s")
+    comparison.run(0.5)
+    comparison.give_back()
+    comparison.fail("KeyError: 'x'")
+    comparison.start()
+    machine = comparison.study.user_attrs["environment"]["machine"]
+    [line] = [line for line in markdown(comparison.study).splitlines() if line.startswith("Run: ")]
     before, _, _after = line.partition(f"; {machine}; ")
     assert re.sub(r"\d{4}-\d\d-\d\d", "TODAY", before) == ("Run: `hpo launch --study a.py:s`, TODAY; 2 trials")
 
 
 def test_a_study_without_a_finished_trial_has_no_report(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Not one that has begun either; the error says what to type."""
-    experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
     url = backend_of(sqlite).engine.url
     message = f"A report needs a finished trial, but 's' has none. Run it with: hpo launch --study s --storage {url}"
-    for begin in (lambda: None, experiment.give_back, experiment.start):
+    for begin in (lambda: None, comparison.give_back, comparison.start):
         begin()
         with pytest.raises(UsageError, match=_whole(message)):
-            markdown(experiment.study)
+            markdown(comparison.study)
 
 
-def test_an_experiment_that_only_failed_has_a_report(sqlite: BaseStorage, run_dir: RunDir) -> None:
+def test_a_comparison_that_only_failed_has_a_report(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """The reasons are what its reader looks for."""
-    experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {"test_accuracy": 0.9}}))
-    experiment.fail("KeyError: 'x'")
-    text = markdown(experiment.study)
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {"test_accuracy": 0.9}}))
+    comparison.fail("KeyError: 'x'")
+    text = markdown(comparison.study)
     assert _tables(text) == [
         [["x", "runs", "test accuracy %", "reported", "difference"], ["1", "0", "failed", "90.00", "–"]]
     ]
@@ -361,9 +361,9 @@ def test_what_another_program_calls_by_our_names_is_left_out(sqlite: BaseStorage
 
 
 def _finished(sqlite: BaseStorage, run_dir: RunDir, name: str, value: float = 0.5) -> optuna.Study:
-    experiment = Recorded(sqlite, run_dir, name=name, settings=vary("x", {1: {}}), budget=Budget())
-    experiment.run(value)
-    return experiment.study
+    comparison = Recorded(sqlite, run_dir, name=name, settings=vary("x", {1: {}}), budget=Budget())
+    comparison.run(value)
+    return comparison.study
 
 
 def test_several_studies_are_one_document(sqlite: BaseStorage, run_dir: RunDir) -> None:
@@ -409,19 +409,19 @@ def test_one_study_without_trials_spoils_the_document(sqlite: BaseStorage, run_d
 @pytest.mark.parametrize(
     ("direction", "setting"), [("maximize", "x=2"), ("minimize", "x=1")], ids=["maximize", "minimize"]
 )
-def test_the_best_of_an_experiment_is_its_best_mean(
+def test_the_best_of_a_comparison_is_its_best_mean(
     direction: str, setting: str, sqlite: BaseStorage, run_dir: RunDir
 ) -> None:
     """Not its best run, which of noisy settings is the luckiest; a setting that failed is none."""
     settings = vary("x", {1: {}, 2: {}, 3: {}})
-    experiment = Recorded(sqlite, run_dir, settings=settings, repeats=2, direction=direction)
+    comparison = Recorded(sqlite, run_dir, settings=settings, repeats=2, direction=direction)
     values = {1: (0.2, 0.4), 2: (0.1, 0.9)}
     for repeat in range(2):
         for x in (1, 2):
             measured = {"test_accuracy": 0.9 + x / 100, "test_loss": 0.3, "test_precision": 0.8, "test_f1": 0.7}
-            experiment.run(values[x][repeat], **measured, test_recall=0.6, parameters=1000, seconds=2.0 + 4 * repeat)
-        experiment.fail("too large", "out_of_memory")
-    row = best_setting(experiment.study)
+            comparison.run(values[x][repeat], **measured, test_recall=0.6, parameters=1000, seconds=2.0 + 4 * repeat)
+        comparison.fail("too large", "out_of_memory")
+    row = best_setting(comparison.study)
     assert row.pop("accuracy") == pytest.approx(0.92 if direction == "maximize" else 0.91)
     assert row == {
         "study": "s",
@@ -439,19 +439,19 @@ def test_the_best_of_an_experiment_is_its_best_mean(
 def test_the_best_setting_is_called_by_its_name(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Else by its parameters, as they are: the row is no Markdown."""
     settings = [Setting({"layers": "a | b", "rate": 0.001}), Setting({"layers": "c"}, name="2: larger")]
-    experiment = Recorded(sqlite, run_dir, settings=settings)
-    experiment.run(0.5)
-    assert best_setting(experiment.study)["setting"] == "layers=a | b, rate=0.001"
-    experiment.run(0.75)
-    assert best_setting(experiment.study)["setting"] == "2: larger"
+    comparison = Recorded(sqlite, run_dir, settings=settings)
+    comparison.run(0.5)
+    assert best_setting(comparison.study)["setting"] == "layers=a | b, rate=0.001"
+    comparison.run(0.75)
+    assert best_setting(comparison.study)["setting"] == "2: larger"
 
 
-def test_an_export_does_not_change_what_an_experiment_measured(sqlite: BaseStorage, run_dir: RunDir) -> None:
+def test_an_export_does_not_change_what_a_comparison_measured(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Its means are of all repeats; the exported model is one, trained again."""
-    experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
-    experiment.run(0.5, test_accuracy=0.9, test_loss=0.3)
-    experiment.study.set_user_attr("exported", {"trial": 0, "metrics": {"test_accuracy": 0.95, "test_loss": 0.1}})
-    row = best_setting(experiment.study)
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
+    comparison.run(0.5, test_accuracy=0.9, test_loss=0.3)
+    comparison.study.set_user_attr("exported", {"trial": 0, "metrics": {"test_accuracy": 0.95, "test_loss": 0.1}})
+    row = best_setting(comparison.study)
     assert (row["accuracy"], row["loss"]) == (0.9, 0.3)
 
 
@@ -490,9 +490,9 @@ def test_a_search_is_measured_by_its_export(
 
 def test_the_best_of_a_study_with_an_objective_has_only_what_it_has(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Its value is on a scale of its own, so that it stands in no column."""
-    experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
-    experiment.run(42.0, seconds=0.5)
-    assert best_setting(experiment.study) == {
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
+    comparison.run(42.0, seconds=0.5)
+    assert best_setting(comparison.study) == {
         "study": "s",
         **dict.fromkeys(("measured_on", "accuracy", "loss", "precision", "recall", "f1", "parameters")),
         "seconds": 0.5,
@@ -502,12 +502,12 @@ def test_the_best_of_a_study_with_an_objective_has_only_what_it_has(sqlite: Base
 
 def test_there_is_no_best_before_a_trial_has_a_value(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """The error says how to get one."""
-    experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}, 2: {}}))
-    experiment.fail("KeyError: 'x'")
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}, 2: {}}))
+    comparison.fail("KeyError: 'x'")
     url = backend_of(sqlite).engine.url
     message = f"Study 's' has no finished trial yet. Continue it with: hpo launch --study s --storage {url}"
     with pytest.raises(StudyError, match=_whole(message)):
-        best_setting(experiment.study)
+        best_setting(comparison.study)
 
 
 def test_reading_needs_no_permission_to_write(sqlite: BaseStorage, run_dir: RunDir) -> None:
@@ -547,6 +547,6 @@ def test_texts_of_others_change_neither_table_nor_page(sqlite: BaseStorage) -> N
 
 def test_a_failure_is_one_line(sqlite: BaseStorage, run_dir: RunDir) -> None:
     """Whatever an exception says, the next paragraph is the next paragraph."""
-    experiment = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
-    experiment.fail("ValueError: \x1b[31m<script>\x1b[0m\n\n## another")
-    assert "Failed:\n- x=1: error: ValueError: &lt;script> ## another\n" in markdown(experiment.study)
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
+    comparison.fail("ValueError: \x1b[31m<script>\x1b[0m\n\n## another")
+    assert "Failed:\n- x=1: error: ValueError: &lt;script> ## another\n" in markdown(comparison.study)

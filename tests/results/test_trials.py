@@ -10,13 +10,14 @@ from typing import Any
 
 import optuna
 import pytest
+from definitions import found
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from recorded import foreign_study
 
-from hpo import Budget, Setting, StudyDefinition
+from hpo import Budget, Setting
 from hpo.errors import StudyError
 from hpo.files.run_dir import RunDir
 from hpo.results.disk import disk_bytes
@@ -35,18 +36,21 @@ def storage(sqlite: BaseStorage) -> BaseStorage:
     return sqlite
 
 
+SEARCHED = {"space": {"x": FloatDistribution(0, 1)}, "sampler": RandomSampler()}
+
+
 class _Search:
     """A study in the storage, and a worker of it that says how each of its trials ends."""
 
     def __init__(self, storage: BaseStorage, run_dir: RunDir, **fields: Any) -> None:
-        definition = StudyDefinition(
+        searched = {} if "settings" in fields else SEARCHED
+        definition = found(
             **{
                 "name": "s",
-                "objective": lambda params, trial: 0.0,
+                "task": lambda params, trial: 0.0,
                 "direction": "maximize",
-                "space": {"x": FloatDistribution(0, 1)},
                 "budget": Budget(trials=20),
-                "sampler": RandomSampler(),
+                **searched,
                 **fields,
             }
         )
@@ -104,17 +108,17 @@ def test_a_trial_is_one_row(search: _Search) -> None:
     assert json.loads(json.dumps(row.as_json()))["params"] == row.params
 
 
-def test_a_trial_of_an_experiment_names_its_setting(storage: BaseStorage, run_dir: RunDir) -> None:
+def test_a_trial_of_a_comparison_names_its_setting(storage: BaseStorage, run_dir: RunDir) -> None:
     """And which repeat of it, both counted from 0; beside what it does on the test images."""
     settings = [Setting({"x": 0.25}), Setting({"x": 0.5})]
-    experiment = _Search(storage, run_dir, space={}, settings=settings, repeats=2, budget=Budget())
+    comparison = _Search(storage, run_dir, settings=settings, repeats=2, budget=Budget())
     measured: dict[str, Any] = {
         "test_accuracy": 0.9, "test_loss": 0.3, "test_precision": 0.91, "test_recall": 0.89, "test_f1": 0.895,
         "test_seconds": 0.5, "test_images": 360, "validation_images": 180,
     }  # fmt: skip
     for _ in range(3):
-        experiment.run("COMPLETE", 0.5, **measured)
-    rows = trials_of(experiment.study)
+        comparison.run("COMPLETE", 0.5, **measured)
+    rows = trials_of(comparison.study)
     assert [(row.setting, row.repeat, row.params["x"]) for row in rows] == [(0, 0, 0.25), (1, 0, 0.5), (0, 1, 0.25)]
     assert {name: getattr(rows[0], name) for name in measured} == measured
     assert {row.warm_start for row in rows} == {None}

@@ -32,11 +32,12 @@ from hpo.trial import training
 # Half precision, so that the test sees that what is exported is not; and a trial that fails.
 STUDY = """
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search, Train
 from hpo.models import build_cnn
 
-study = StudyDefinition(
-    name="small", dataset="digits", model=build_cnn, precision="mixed_bfloat16", budget=Budget(trials=2, max_epochs=3),
+study = Search(
+    name="small", task=Train(data="digits", model=build_cnn, precision="mixed_bfloat16"),
+    budget=Budget(trials=2, max_epochs=3),
     space={"filters": IntDistribution(4, 6), "pooling": CategoricalDistribution(["max", "median"]),
            "batch_norm": CategoricalDistribution([True])},
     warm_starts=[{"filters": 4, "pooling": "max"}, {"filters": 4, "pooling": "median"}],

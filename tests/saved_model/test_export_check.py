@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo import StudyDefinition
 from hpo.datasets import Dataset, Split
 from hpo.errors import StudyError
 from hpo.saved_model import export_check, model_file
 from hpo.study import catalog
+from hpo.study.found import FoundStudy
 from hpo.trial.model import build
 
 # As in a study file: what is registered, and what is not.
 STUDY = """
 import keras
 from keras import layers
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search, Train
 from optuna.distributions import IntDistribution
 
 register = keras.saving.register_keras_serializable("mine")
@@ -146,21 +146,21 @@ def build(params, dataset):
     model.compile("adam", loss, metrics=["accuracy"])
     return model
 
-study = StudyDefinition(
-    name="kinds", dataset="digits", model=build, space={"x": IntDistribution(0, 1)}, budget=Budget(trials=1)
+study = Search(
+    name="kinds", task=Train(data="digits", model=build), space={"x": IntDistribution(0, 1)}, budget=Budget(trials=1)
 )
 """
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> StudyDefinition:
+def study(tmp_path_factory: pytest.TempPathFactory) -> FoundStudy:
     path = tmp_path_factory.mktemp("studies") / "kinds.py"
     path.write_text(STUDY)
     return catalog.load(str(path))
 
 
-def _build(study: StudyDefinition, kind: str, dataset: Dataset) -> Any:
-    return build(study, {"kind": kind}, dataset, seed=0, precision="float32")
+def _build(study: FoundStudy, kind: str, dataset: Dataset) -> Any:
+    return build(study.written.task, {"kind": kind}, dataset, seed=0, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +182,7 @@ def dataset() -> Dataset:
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`:UserWarning")
-def test_what_can_be_exported_passes(
-    study: StudyDefinition, dataset: Dataset, tmp_path: Path, kind: str, h5: bool
-) -> None:
+def test_what_can_be_exported_passes(study: FoundStudy, dataset: Dataset, tmp_path: Path, kind: str, h5: bool) -> None:
     """And what passes loads from .keras, and all but two kinds, which Keras does not bring back, from .h5."""
     model = _build(study, kind, dataset)
     export_check.check(model, dataset)
@@ -212,7 +210,7 @@ def test_what_can_be_exported_passes(
     ],
 )
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`:UserWarning")
-def test_what_cannot_be_exported_is_refused(study: StudyDefinition, dataset: Dataset, kind: str, message: str) -> None:
+def test_what_cannot_be_exported_is_refused(study: FoundStudy, dataset: Dataset, kind: str, message: str) -> None:
     """On one line, with the way out."""
     model = _build(study, kind, dataset)
     with pytest.raises(StudyError, match=message) as caught:
@@ -221,7 +219,7 @@ def test_what_cannot_be_exported_is_refused(study: StudyDefinition, dataset: Dat
     assert "/tmp" not in str(caught.value)
 
 
-def test_a_model_of_other_outputs_is_refused(study: StudyDefinition, dataset: Dataset) -> None:
+def test_a_model_of_other_outputs_is_refused(study: FoundStudy, dataset: Dataset) -> None:
     """It could not be measured."""
     model = _build(study, "three-outputs", dataset)
     with pytest.raises(StudyError, match=r"could not be measured .* has 3 for 2 classes"):
@@ -229,7 +227,7 @@ def test_a_model_of_other_outputs_is_refused(study: StudyDefinition, dataset: Da
 
 
 def test_the_files_of_registered_code_are_named(
-    study: StudyDefinition, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: FoundStudy, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the working folder; a process without them loads the model by the card, if they are as they were."""
     import keras

@@ -12,12 +12,13 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
+from definitions import found
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import NSGAIISampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo import Budget, Setting, StudyDefinition, vary
+from hpo import Budget, Setting, vary
 from hpo.errors import Outage, StudyError
 from hpo.files.run_dir import RunDir
 from hpo.search.claims import Claim, Claims, Wait
@@ -26,49 +27,49 @@ from hpo.storage import stored_study
 from hpo.storage.database import BEAT, LEASE, backend_of, open_storage, study_lock
 from hpo.storage.leases import MAX_RETRIES, Watch, give_back, give_back_lost, give_back_of_worker, run_failed_again
 from hpo.storage.trial_rows import finish_trial, pulses
+from hpo.study.found import FoundStudy
 from hpo.study.seeds import derive_seed
 
 THOUSAND = """
 from optuna.distributions import FloatDistribution
 from optuna.samplers import NSGAIISampler, RandomSampler
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     with open("ran.log", "a") as log:
         log.write(f"{trial.number}\\n")
     return params["x"]
 
-study = StudyDefinition(name="thousand", objective=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
+study = Search(name="thousand", task=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=1000), sampler=RandomSampler())
 """
 
 FACTORS = """
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.samplers import NSGAIISampler, RandomSampler
-from hpo import Budget, StudyDefinition, grid
+from hpo import Budget, Comparison, grid
 
 def score(params, trial):
     with open("ran.log", "a") as log:
         log.write(f"{params['size']} {params['kind']} {trial.seed}\\n")
     return params["size"]
 
-study = StudyDefinition(
-    name="factors", objective=score, direction="maximize", budget=Budget(), repeats=5, sampler=RandomSampler(),
+study = Comparison(
+    name="factors", task=score, direction="maximize", budget=Budget(), repeats=5,
     settings=grid({"size": IntDistribution(1, 6), "kind": CategoricalDistribution(["a", "b"])}),
 )
 """
 
 
-def _definition(**changes: Any) -> StudyDefinition:
+def _definition(**changes: Any) -> FoundStudy:
     fields: dict[str, Any] = {
         "name": "s",
-        "objective": lambda params, trial: 0.0,
+        "task": lambda params, trial: 0.0,
         "direction": "maximize",
         "space": {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])},
         "budget": Budget(trials=3),
         "sampler": RandomSampler(),
     }
-    return StudyDefinition(**{**fields, **changes})
+    return found(**{**fields, **changes})
 
 
 def _claims(storage: BaseStorage, run_dir: RunDir, worker: str = "host-1", **changes: Any) -> Claims:
@@ -294,7 +295,7 @@ def test_a_foreign_claim_is_another_program_s_business(claim: Any, sqlite: BaseS
         claims._study.add_trial(optuna.create_trial(state=state, value=value, user_attrs={"claim": claim}))
     claimed = _take(claims)
     assert (claimed.number, claimed.configuration, claimed.attempt) == (3, 0, 1)
-    assert run_failed_again(claims._study, claims._definition) == 0
+    assert run_failed_again(claims._study, claims._found) == 0
     assert give_back_of_worker(claims._study, "x", "lost_worker") == []
     assert claims._study.trials[0].state == TrialState.RUNNING
 
@@ -425,10 +426,10 @@ def test_eight_workers_claim_a_thousand_trials(storage_url: str, tmp_path: Path,
     backend_of(study._storage).engine.dispose()
 
 
-# Experiments
+# Comparisons
 
 
-def _experiment(storage: BaseStorage, run_dir: RunDir, worker: str = "host-1", **changes: Any) -> Claims:
+def _comparison(storage: BaseStorage, run_dir: RunDir, worker: str = "host-1", **changes: Any) -> Claims:
     """Three settings, each twice; the second has a parameter of its own."""
     settings = [Setting({"x": 1}), Setting({"x": 2, "kind": "b"}), Setting({"x": 3})]
     fields = {"space": {}, "settings": settings, "repeats": 2, "budget": Budget(), **changes}
@@ -438,9 +439,9 @@ def _experiment(storage: BaseStorage, run_dir: RunDir, worker: str = "host-1", *
 SETTINGS = [{"setting": setting, "repeat": repeat} for repeat in range(2) for setting in range(3)]
 
 
-def test_an_experiment_is_claimed_setting_by_setting(storage: BaseStorage, run_dir: RunDir) -> None:
+def test_a_comparison_is_claimed_setting_by_setting(storage: BaseStorage, run_dir: RunDir) -> None:
     """By whoever comes: every setting once before any is again, each claim with a seed of its own, and then no more."""
-    one, two = _experiment(storage, run_dir, "host-1"), _experiment(storage, run_dir, "host-2")
+    one, two = _comparison(storage, run_dir, "host-1"), _comparison(storage, run_dir, "host-2")
     taken = [_take(claims) for claims in (one, two, two, one, two, one)]
     assert [claim.origin for claim in taken] == SETTINGS
     assert [claim.attempt for claim in taken] == [1] * 6
@@ -453,7 +454,7 @@ def test_an_experiment_is_claimed_setting_by_setting(storage: BaseStorage, run_d
 
 def test_a_claim_has_the_parameters_of_its_setting(storage: BaseStorage, run_dir: RunDir) -> None:
     """Asked as a worker does, for these and no others."""
-    claims = _experiment(storage, run_dir)
+    claims = _comparison(storage, run_dir)
     params = []
     for _ in range(3):
         claim = _take(claims)
@@ -463,14 +464,14 @@ def test_a_claim_has_the_parameters_of_its_setting(storage: BaseStorage, run_dir
     assert [trial.params for trial in claims._study.trials] == params
 
 
-def test_an_experiment_goes_on_where_it_was_left(storage: BaseStorage, run_dir: RunDir) -> None:
+def test_a_comparison_goes_on_where_it_was_left(storage: BaseStorage, run_dir: RunDir) -> None:
     """A later launch runs what was given back, with its seed, and then what nobody has begun."""
-    claims = _experiment(storage, run_dir)
+    claims = _comparison(storage, run_dir)
     finished, lost, interrupted = (_take(claims) for _ in range(3))
     _finish(finished)
     give_back(claims._study, interrupted.trial._trial_id, "interrupted")
     assert give_back_of_worker(claims._study, _token(lost), "lost_worker") == [lost.number]
-    later = _experiment(storage, run_dir, "host-2")
+    later = _comparison(storage, run_dir, "host-2")
     again = [_take(later) for _ in range(5)]
     assert [(claim.origin, claim.attempt) for claim in again] == [
         (SETTINGS[1], 2),
@@ -486,7 +487,7 @@ def test_an_experiment_goes_on_where_it_was_left(storage: BaseStorage, run_dir: 
 
 def test_a_setting_that_kills_its_workers_counts_as_failed(storage: BaseStorage, run_dir: RunDir) -> None:
     """And the others are run nevertheless."""
-    claims = _experiment(storage, run_dir, settings=vary("x", {1: {}, 2: {}}), repeats=1)
+    claims = _comparison(storage, run_dir, settings=vary("x", {1: {}, 2: {}}), repeats=1)
     for attempt in range(1, MAX_RETRIES + 2):
         claim = _take(claims)
         assert (claim.origin, claim.attempt) == ({"setting": 0, "repeat": 0}, attempt)
@@ -497,21 +498,21 @@ def test_a_setting_that_kills_its_workers_counts_as_failed(storage: BaseStorage,
     assert claims.next() is None
 
 
-def test_a_part_of_an_experiment_can_be_run_and_later_the_rest(storage: BaseStorage, run_dir: RunDir) -> None:
+def test_a_part_of_a_comparison_can_be_run_and_later_the_rest(storage: BaseStorage, run_dir: RunDir) -> None:
     """With a budget below its trials, which a later launch raises."""
-    part = _experiment(storage, run_dir, budget=Budget(trials=2))
+    part = _comparison(storage, run_dir, budget=Budget(trials=2))
     taken = [_take(part) for _ in range(2)]
     for claim in taken:
         _finish(claim)
     assert part.next() is None
-    whole = _experiment(storage, run_dir)
+    whole = _comparison(storage, run_dir)
     assert [_take(whole).origin for _ in range(4)] == SETTINGS[2:]
     assert isinstance(whole.next(), Wait)
 
 
-def test_a_trial_that_somebody_enqueued_is_no_part_of_an_experiment(storage: BaseStorage, run_dir: RunDir) -> None:
-    """It stays where it is, and the experiment runs and ends without it."""
-    claims = _experiment(storage, run_dir)
+def test_a_trial_that_somebody_enqueued_is_no_part_of_a_comparison(storage: BaseStorage, run_dir: RunDir) -> None:
+    """It stays where it is, and the comparison runs and ends without it."""
+    claims = _comparison(storage, run_dir)
     claims._study.enqueue_trial({"x": 3})
     first = _take(claims)
     claims._study.enqueue_trial({"x": 4})
@@ -524,7 +525,7 @@ def test_a_trial_that_somebody_enqueued_is_no_part_of_an_experiment(storage: Bas
     assert waiting == [0, 2]
 
 
-def test_four_workers_run_each_setting_of_an_experiment_once_a_repeat(
+def test_four_workers_run_each_setting_of_a_comparison_once_a_repeat(
     storage_url: str, tmp_path: Path, run_dir: RunDir
 ) -> None:
     """Sixty trials by four real processes on each kind of storage, none twice and none left out."""

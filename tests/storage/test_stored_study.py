@@ -1,6 +1,5 @@
 """A study's first launch, its later ones, and what is refused between them."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
+from definitions import found
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.pruners import MedianPruner
 from optuna.samplers import RandomSampler
@@ -18,13 +18,14 @@ from optuna.storages import BaseStorage
 from recorded import foreign_study
 from sqlalchemy.engine import make_url
 
-from hpo import Budget, StudyDefinition
+from hpo import Budget
 from hpo.errors import StudyChanged, StudyError
 from hpo.files.run_dir import RunDir
 from hpo.storage import stored_study
 from hpo.storage.database import backend_of, open_storage
 from hpo.storage.url import resolve_url
 from hpo.study import catalog
+from hpo.study.found import FoundStudy
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "kind": CategoricalDistribution(["a", "b"])}
 
@@ -39,17 +40,17 @@ def score(params: dict[str, Any], trial: Any) -> float:
     return 0.5
 
 
-def _definition(**fields: Any) -> StudyDefinition:
+def _definition(**fields: Any) -> FoundStudy:
     given = {
         "name": "s",
-        "objective": score,
+        "task": score,
         "direction": "maximize",
         "space": SPACE,
         "budget": Budget(trials=3),
         "sampler": RandomSampler(),
         "source": "s",
     }
-    return StudyDefinition(**{**given, **fields})
+    return found(**{**given, **fields})
 
 
 def test_the_first_launch_records_the_study(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -59,8 +60,8 @@ def test_the_first_launch_records_the_study(storage: BaseStorage, run_dir: RunDi
     assert is_new
     assert study.direction == optuna.study.StudyDirection.MINIMIZE
     recorded = stored_study.load(storage, "s").user_attrs
-    assert recorded["definition"] == json.loads(json.dumps(definition.canonical()))
-    assert recorded["fingerprint"] == definition.fingerprint
+    assert recorded["definition"] == json.loads(json.dumps(definition.definition.as_json()))
+    assert recorded["fingerprint"] == definition.definition.fingerprint
     assert (recorded["source"], recorded["budget"]) == ("/x/studies/s.py:s", 3)
     assert {"hpo", "keras", "optuna", "numpy"} <= recorded["environment"]["versions"].keys()
     assert json.loads(run_dir.definition("s").read_text()) == recorded["definition"]
@@ -108,10 +109,10 @@ def test_a_later_launch_may_raise_the_budget(storage: BaseStorage, run_dir: RunD
 
 def test_what_an_earlier_launch_set_stays_set(storage: BaseStorage, run_dir: RunDir) -> None:
     """ "Continue with: hpo launch --study s" is what an interrupted launch with ``--trials 200`` tells its user."""
-    first = _definition().with_overrides(trials=200, max_epochs=2, subset=100)
+    first = _definition().with_overrides(trials=200, max_epochs=2, max_retries=7)
     stored_study.create_or_resume(storage, first, run_dir)
     again = stored_study.resumed(storage, _definition())
-    assert (again.budget, again.subset) == (Budget(trials=200, max_epochs=2), 100)
+    assert again.definition.budget == Budget(trials=200, max_epochs=2, max_retries=7)
     study, is_new = stored_study.create_or_resume(storage, again, run_dir)
     assert not is_new
     assert study.user_attrs["budget"] == 200
@@ -121,9 +122,9 @@ def test_what_a_later_launch_sets_comes_before_what_an_earlier_one_set(storage: 
     """Each option by itself; and it holds for the launches after it."""
     stored_study.create_or_resume(storage, _definition().with_overrides(trials=200, max_epochs=2), run_dir)
     second = stored_study.resumed(storage, _definition().with_overrides(trials=7))
-    assert second.budget == Budget(trials=7, max_epochs=2)
+    assert second.definition.budget == Budget(trials=7, max_epochs=2)
     stored_study.create_or_resume(storage, second, run_dir, amend=True)
-    assert stored_study.resumed(storage, _definition()).budget == Budget(trials=7, max_epochs=2)
+    assert stored_study.resumed(storage, _definition()).definition.budget == Budget(trials=7, max_epochs=2)
 
 
 def test_what_a_launch_set_does_not_hide_a_changed_file(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -168,7 +169,7 @@ UNSAFE = [
     ),
     pytest.param({"seed": 7}, "seed: 0 -> 7", id="seed"),
     pytest.param({"direction": "minimize"}, 'direction: "maximize" -> "minimize"', id="direction"),
-    pytest.param({"objective": lambda params, trial: 1.0}, r'objective: "score" -> ".*lambda', id="objective"),
+    pytest.param({"task": lambda params, trial: 1.0}, r'task\.function: "score" -> ".*lambda', id="function"),
     pytest.param({"pruner": MedianPruner(), "seed": 7}, f"{TO_MEDIAN}; seed: 0 -> 7", id="safe-and-not"),
 ]
 
@@ -190,7 +191,7 @@ def test_a_safe_change_is_refused_until_it_is_accepted(
     assert _stored(storage) == before
     _, is_new = stored_study.create_or_resume(storage, changed, run_dir, amend=True)
     assert not is_new
-    assert _stored(storage) == (json.loads(json.dumps(changed.canonical())), changed.fingerprint)
+    assert _stored(storage) == (json.loads(json.dumps(changed.definition.as_json())), changed.definition.fingerprint)
     assert json.loads(run_dir.definition("s").read_text()) == _stored(storage)[0]
     stored_study.create_or_resume(storage, changed, run_dir)
     with pytest.raises(StudyChanged, match="has changed since its first launch"):
@@ -286,7 +287,7 @@ def test_a_study_that_hpo_did_not_launch_is_refused(storage: BaseStorage, run_di
         stored_study.create_or_resume(storage, _definition(), run_dir)
     assert foreign.user_attrs == {}
     with pytest.raises(StudyError, match="hpo did not launch the study 's', so there is nothing to run it by"):
-        stored_study.stored_definition(foreign)
+        stored_study.found_again(foreign)
 
 
 @pytest.mark.parametrize("trials", [True, False], ids=["with-trials", "empty"])
@@ -300,7 +301,7 @@ def test_a_study_with_a_definition_of_another_program_is_refused(
     with pytest.raises(StudyError, match=r"holds a study 's' that hpo did not launch\. Choose another --name"):
         stored_study.create_or_resume(storage, _definition(), run_dir)
     with pytest.raises(StudyError, match="hpo did not launch the study 's', so there is nothing to run it by"):
-        stored_study.stored_definition(foreign)
+        stored_study.found_again(foreign)
     definition = _definition()
     assert stored_study.resumed(storage, definition) is not None
     assert stored_study.recorded(foreign) == {}
@@ -324,7 +325,7 @@ def test_an_empty_study_of_the_same_direction_is_taken_over(storage: BaseStorage
     definition = _definition(direction="minimize")
     study, is_new = stored_study.create_or_resume(storage, definition, run_dir)
     assert is_new
-    assert study.user_attrs["fingerprint"] == definition.fingerprint
+    assert study.user_attrs["fingerprint"] == definition.definition.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -362,21 +363,20 @@ def test_no_message_shows_the_password(postgres: str, run_dir: RunDir) -> None:
 def launched(
     storage: BaseStorage, run_dir: RunDir, write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> optuna.Study:
-    """The study ``instant`` of ``./studies``, launched with other trials, epochs, images and name."""
+    """The study ``instant`` of ``./studies``, launched with other trials, epochs and name."""
     monkeypatch.chdir(write_study().parents[1])
-    definition = catalog.load("instant").with_overrides(name="renamed", trials=8, max_epochs=2, subset=100)
+    definition = catalog.load("instant").with_overrides(name="renamed", trials=8, max_epochs=2)
     return stored_study.create_or_resume(storage, definition, run_dir)[0]
 
 
 def test_a_worker_finds_the_definition_again(launched: optuna.Study) -> None:
     """By the recorded source, with what the launch had set."""
-    definition = stored_study.stored_definition(launched)
-    assert (definition.name, definition.subset) == ("renamed", 100)
-    assert definition.budget == Budget(trials=8, max_epochs=2)
-    assert definition.overrides == {"trials": 8, "max_epochs": 2, "subset": 100}
-    assert definition.fingerprint == launched.user_attrs["fingerprint"]
-    assert definition.objective is not None
-    assert definition.objective({"x": 0.25}, None) == 0.25
+    study = stored_study.found_again(launched)
+    assert study.name == study.definition.name == "renamed"
+    assert study.definition.budget == Budget(trials=8, max_epochs=2)
+    assert study.overrides == {"trials": 8, "max_epochs": 2}
+    assert study.definition.fingerprint == launched.user_attrs["fingerprint"]
+    assert study.definition.task({"x": 0.25}, None) == 0.25  # type: ignore[operator]
 
 
 def test_a_worker_with_other_code_refuses_to_join(launched: optuna.Study, write_study: Callable[..., Path]) -> None:
@@ -384,14 +384,14 @@ def test_a_worker_with_other_code_refuses_to_join(launched: optuna.Study, write_
     path = write_study()
     path.write_text(path.read_text().replace("FloatDistribution(0, 1)", "FloatDistribution(0, 5)"))
     with pytest.raises(StudyChanged, match=r"'renamed' has changed.*space\.x\.attributes\.high: 1\.0 -> 5\.0"):
-        stored_study.stored_definition(launched)
+        stored_study.found_again(launched)
 
 
 def test_a_worker_without_the_code_says_so(launched: optuna.Study, write_study: Callable[..., Path]) -> None:
     """Rather than to run something else under that name."""
     write_study().unlink()
     with pytest.raises(StudyError, match=r"launched from a file in \./studies that defines 'instant', which is not"):
-        stored_study.stored_definition(launched)
+        stored_study.found_again(launched)
 
 
 def test_another_file_of_the_same_name_leads_nobody_astray(
@@ -401,7 +401,7 @@ def test_another_file_of_the_same_name_leads_nobody_astray(
     launched.set_user_attr("source", "/elsewhere/instant.py:instant")
     path = write_study()
     (path.parents[1] / "instant.py").write_text(path.read_text().replace('name="instant"', 'name="unlike"'))
-    assert stored_study.stored_definition(launched).file == "studies/instant.py"
+    assert stored_study.found_again(launched).file == "studies/instant.py"
 
 
 def test_other_data_are_refused(storage: BaseStorage) -> None:
@@ -422,7 +422,7 @@ def test_a_launch_that_came_to_nothing_leaves_nothing(storage: BaseStorage, run_
     stored_study.delete(study, run_dir)
     assert stored_study.names(storage) == []
     assert not run_dir.definition("s").exists()
-    assert stored_study.create_or_resume(storage, dataclasses.replace(_definition(), seed=7), run_dir)[1]
+    assert stored_study.create_or_resume(storage, _definition(seed=7), run_dir)[1]
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")

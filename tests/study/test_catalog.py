@@ -13,13 +13,13 @@ from hpo.study import catalog
 
 IMPORTS = """
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 """
 STUDY = """
-{variable} = StudyDefinition(
+{variable} = Search(
     name="{name}",
     description="{description}",
-    objective=lambda params, trial: params["x"],
+    task=lambda params, trial: params["x"],
     direction="maximize",
     space={{"x": FloatDistribution(0, 1)}},
     budget=Budget(trials=5),
@@ -49,8 +49,8 @@ def test_shipped_studies_are_found_by_name() -> None:
 def test_own_studies_come_before_shipped_ones(write_study: WriteStudy) -> None:
     """A copy in ``./studies``, changed under the same name, is the one that counts."""
     write_study(IMPORTS + _study("fmnist-cnn", description="mine"), "fmnist_cnn.py")
-    assert catalog.load("fmnist-cnn").description == "mine"
-    assert [study.description for study in catalog.available()[0] if study.name == "fmnist-cnn"] == ["mine"]
+    assert catalog.load("fmnist-cnn").written.description == "mine"
+    assert [study.written.description for study in catalog.available()[0] if study.name == "fmnist-cnn"] == ["mine"]
 
 
 def test_a_study_need_not_be_named_like_its_file(write_study: WriteStudy) -> None:
@@ -100,7 +100,7 @@ def test_a_study_is_found_by_path_and_again_by_its_source(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     again = catalog.load(study.source)
-    assert (again.source, again.fingerprint) == (study.source, study.fingerprint)
+    assert (again.source, again.definition.fingerprint) == (study.source, study.definition.fingerprint)
 
 
 def test_one_of_several_studies_is_named_after_the_path(write_study: WriteStudy) -> None:
@@ -173,7 +173,7 @@ def test_a_path_without_a_file_is_named(path: str, tmp_path: Path) -> None:
         pytest.param("from hpo import Nothing", r"ImportError: cannot import name 'Nothing'", id="unknown-name-of-hpo"),
         pytest.param("import sys\nsys.exit('no licence')", r"SystemExit: no licence \(line 2\)", id="system-exit"),
         pytest.param("\0", "does not import: (SyntaxError|ValueError)", id="nul"),
-        pytest.param("", "defines no study. Assign a StudyDefinition to a variable", id="empty-file"),
+        pytest.param("", "defines no study. Assign a Search or a Comparison to a variable", id="empty-file"),
         pytest.param(IMPORTS + "studies = [1]", "defines no study", id="no-study"),
         pytest.param(
             IMPORTS + _study("mine") + _study("mine", "other"),
@@ -308,7 +308,7 @@ def test_a_file_of_another_user_is_not_run(write_study: WriteStudy, monkeypatch:
 def test_a_file_is_read_anew_each_time(write_study: WriteStudy) -> None:
     """Also one that was changed within the same second to a text of the same length, and leaves nothing beside it."""
     path = write_study(IMPORTS + _study("mine", description="one"), "mine.py")
-    assert catalog.load(str(path)).description == "one"
+    assert catalog.load(str(path)).written.description == "one"
     write_study(IMPORTS + _study("mine", description="two"), "mine.py")
-    assert catalog.load(str(path)).description == "two"
+    assert catalog.load(str(path)).written.description == "two"
     assert list(path.parent.iterdir()) == [path]

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from definitions import define
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, PartialFixedSampler, TPESampler
 
-from hpo import Budget, Setting, Stopping, StudyDefinition, When, vary
+from hpo import Budget, Search, Setting, Stopping, Train, When, vary
 from hpo.errors import SpaceError, StudyError
 from hpo.files.run_dir import RunDir
 from hpo.models import build_cnn
+from hpo.study.found import Study
 from hpo.study.settings import Planned
 from hpo.study.space import Space
 
@@ -29,17 +31,21 @@ def score(params: dict[str, Any], trial: Any) -> float:
     return 0.5
 
 
-def _definition(**fields: Any) -> StudyDefinition:
+def _definition(**fields: Any) -> Study:
     """A study with a model; a field set to ``...`` is left out."""
-    given = {"name": "s", "dataset": "digits", "model": build_cnn, "space": SPACE, "budget": Budget(trials=3), **fields}
-    return StudyDefinition(**{name: value for name, value in given.items() if value is not ...})
+    given = {"name": "s", "data": "digits", "model": build_cnn, "space": SPACE, "budget": Budget(trials=3), **fields}
+    return define(**{name: value for name, value in given.items() if value is not ...})
 
 
-def _with_objective(**fields: Any) -> StudyDefinition:
-    return _definition(**{"dataset": ..., "model": ..., "objective": score, "direction": "maximize", **fields})
+def _task(**fields: Any) -> Train:
+    return Train(data="digits", model=build_cnn, **fields)
 
 
-def _experiment(**fields: Any) -> StudyDefinition:
+def _with_function(**fields: Any) -> Study:
+    return _definition(**{"data": ..., "model": ..., "task": score, "direction": "maximize", **fields})
+
+
+def _comparison(**fields: Any) -> Study:
     """A study of three settings with a model; a field set to ``...`` is left out."""
     settings = vary("filters", {8: {}, 16: {}, 32: {}})
     return _definition(**{"space": ..., "settings": settings, "budget": Budget(), **fields})
@@ -52,15 +58,15 @@ def _experiment(**fields: Any) -> StudyDefinition:
 def test_the_direction_follows_from_the_metric(metric: str, direction: str) -> None:
     """Else a search for the smallest loss would find the largest; one that is given counts."""
     definition = _definition(metric=metric)
-    assert definition.search_direction == definition.canonical()["direction"] == direction
+    assert definition.search_direction == definition.as_json()["direction"] == direction
     other = "minimize" if direction == "maximize" else "maximize"
     assert _definition(metric=metric, direction=other).search_direction == other
 
 
 def test_a_study_of_another_metric_has_its_direction() -> None:
     """Study files make one study from another with ``dataclasses.replace``: the direction is not left behind."""
-    assert dataclasses.replace(_definition(), metric="val_loss").search_direction == "minimize"
-    assert _definition().with_overrides(trials=5).search_direction == "maximize"
+    assert dataclasses.replace(_definition(), task=_task(metric="val_loss")).search_direction == "minimize"
+    assert _definition().overridden({"trials": 5}).search_direction == "maximize"
 
 
 def test_a_direction_that_no_name_says_must_be_given() -> None:
@@ -71,30 +77,23 @@ def test_a_direction_that_no_name_says_must_be_given() -> None:
     )
     with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
         _definition(metric="val_quality")
-    message = f"Study 's': `direction` must be given, because the objective has no metric that says it. {way_out}"
+    message = f"Study 's': `direction` must be given, because a function has no metric that says it. {way_out}"
     with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
-        _with_objective(direction=None)
-    with pytest.raises(StudyError, match=r"because the objective has no metric"):
-        _with_objective(direction=None, metric="val_loss")
-    assert _with_objective(direction="minimize").search_direction == "minimize"
+        _with_function(direction=None)
+    assert _with_function(direction="minimize").search_direction == "minimize"
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        pytest.param({"objective": score}, "either `objective`, or `dataset` and `model`, but got both", id="both"),
-        pytest.param({"model": ...}, "must both be given.*dataset='digits', model=None", id="no-model"),
-        pytest.param({"dataset": ...}, "must both be given.*dataset=None, model=<function build_cnn", id="no-dataset"),
-        pytest.param({"dataset": ..., "model": ...}, "or `objective` instead", id="neither"),
-    ],
-)
-def test_a_study_trains_a_model_or_has_an_objective(fields: dict[str, Any], message: str) -> None:
-    """Not both, not neither, and not half of one."""
-    with pytest.raises(StudyError, match=f"^Study 's': .*{message}"):
-        _definition(**fields)
+@pytest.mark.parametrize("task", [3, "cnn", None, Search], ids=["number", "name", "none", "class"])
+def test_a_task_that_is_none_is_refused(task: object) -> None:
+    """A study trains a model or calls a function."""
+    with pytest.raises(
+        StudyError, match=r"^Study 's': `task` must be hpo\.Train\(data=.* or a function \(params, trial\)"
+    ):
+        _with_function(task=task)
 
 
 ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine them into one number."
+ONE_METRIC = "A study has one: a pruner cannot rank trials by two. Combine them into one."
 
 
 @pytest.mark.parametrize(
@@ -103,13 +102,13 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
         pytest.param("description", 3, r"a text\.", id="description-as-number"),
         pytest.param("remarks", ["a", "b"], r"a text\.", id="remarks-as-list"),
         pytest.param("model", "cnn", r"a function \(params, dataset\) -> compiled model\.", id="model-by-name"),
-        pytest.param("dataset", 5, "a data set's name or a file's path.", id="dataset-as-number"),
+        pytest.param("data", 5, "a data set's name or a file's path.", id="dataset-as-number"),
         pytest.param("budget", 40, r"a Budget, such as Budget\(trials=40\)\.", id="budget-as-number"),
         pytest.param("stopping", 6, r"a Stopping, such as Stopping\(patience=6\), or None\.", id="stopping-as-number"),
         pytest.param("direction", "max", f"'maximize' or 'minimize'. {ONE_OBJECTIVE}", id="direction-max"),
         pytest.param("direction", ["maximize", "minimize"], f"'maximize' or 'minimize'. {ONE_OBJECTIVE}",
                      id="two-directions"),
-        pytest.param("metric", ["val_accuracy", "size"], f"the name of one metric. {ONE_OBJECTIVE}", id="two-metrics"),
+        pytest.param("metric", ["val_accuracy", "size"], f"the name of one metric. {ONE_METRIC}", id="two-metrics"),
         pytest.param("metric", "", "the name of one metric.", id="no-metric"),
         pytest.param("sampler", "tpe", r"a sampler from optuna\.samplers\.", id="sampler-by-name"),
         pytest.param("sampler", TPESampler, r"a sampler from optuna\.samplers\.", id="sampler-as-class"),
@@ -119,11 +118,11 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
         pytest.param("seed", 0.5, "a whole number of at least 0.", id="half-a-seed"),
         pytest.param("seed", None, "a whole number of at least 0.", id="no-seed"),
         pytest.param("seed", 2**32, "a whole number of at least 0 and at most 4294967295.", id="seed-of-33-bits"),
-        pytest.param("validation_fraction", 0, "between 0 and 1.", id="nothing-to-validate-on"),
-        pytest.param("validation_fraction", 1.0, "between 0 and 1.", id="nothing-to-train-on"),
-        pytest.param("validation_fraction", 20, "between 0 and 1.", id="percent"),
-        pytest.param("validation_fraction", float("nan"), "between 0 and 1.", id="nan-fraction"),
-        pytest.param("validation_fraction", "0.1", "between 0 and 1.", id="fraction-as-text"),
+        pytest.param("validation", 0, "between 0 and 1.", id="nothing-to-validate-on"),
+        pytest.param("validation", 1.0, "between 0 and 1.", id="nothing-to-train-on"),
+        pytest.param("validation", 20, "between 0 and 1.", id="percent"),
+        pytest.param("validation", float("nan"), "between 0 and 1.", id="nan-fraction"),
+        pytest.param("validation", "0.1", "between 0 and 1.", id="fraction-as-text"),
         pytest.param("precision", "float8", "one of auto, float32, mixed_bfloat16, mixed_float16.",
                      id="unknown-precision"),
         pytest.param("subset", 0, "a whole number of at least 1, or None for all.", id="empty-subset"),
@@ -151,17 +150,13 @@ ONE_OBJECTIVE = "A study has one: a pruner cannot rank trials by two. Combine th
     ],
 )  # fmt: skip
 def test_a_bad_field_is_refused(field: str, value: Any, rule: str) -> None:
-    """On one line that names the study, the field, its rule and the value."""
-    with pytest.raises(StudyError, match=rf"^Study 's': `{field}` must be {rule}") as refused:
-        _definition(**{field: value})
+    """On one line that names the study, if the field is the study's, the field, its rule and the value."""
+    of_task = field in {each.name for each in dataclasses.fields(Train)}
+    study = "" if of_task else "Study 's': "
+    with pytest.raises(StudyError, match=rf"^{study}`{field}` must be {rule}") as refused:
+        (_comparison if field in ("settings", "repeats") else _definition)(**{field: value})
     assert str(refused.value).endswith(f" It is {value!r}.")
     assert "\n" not in str(refused.value)
-
-
-def test_an_objective_that_cannot_be_called_is_refused() -> None:
-    """As a model is."""
-    with pytest.raises(StudyError, match=r"^Study 's': `objective` must be a function \(params, trial\).* It is 3\.$"):
-        _with_objective(objective=3)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -238,7 +233,7 @@ def test_other_pruners_stay_as_they_were_written(pruner: Any) -> None:
 def test_automatic_resource_of_hyperband_follows_another_budget() -> None:
     """With ``--max-epochs 5``, brackets made for 50 epochs would prune nothing."""
     definition = _definition(pruner=HyperbandPruner(), budget=Budget(trials=3, max_epochs=50))
-    assert definition.with_overrides(max_epochs=5).explicit_pruner()._max_resource == 5  # type: ignore[attr-defined]
+    assert definition.overridden({"max_epochs": 5}).explicit_pruner()._max_resource == 5  # type: ignore[attr-defined]
     assert definition.explicit_pruner()._max_resource == 50  # type: ignore[attr-defined]
 
 
@@ -246,14 +241,13 @@ def test_space_and_warm_starts_keep_to_the_epochs_of_the_budget() -> None:
     """A warm start written for a large budget still fits a small one; the definition itself stays as it was written."""
     written = [{"units": 32, "epochs": 20}, {"epochs": 2}, {"units": 16}]
     definition = _definition(warm_starts=written)
-    short = definition.with_overrides(max_epochs=5)
+    short = definition.overridden({"max_epochs": 5})
     assert short.budget.max_epochs == 5
     assert short.search_space == Space({**SPACE, "epochs": IntDistribution(1, 5, log=True)})
-    assert short.first_trials() == [{"units": 32, "epochs": 5}, {"epochs": 2}, {"units": 16}]
-    for unlimited in (definition, short.with_overrides(max_epochs=50)):
+    assert list(short.warm_starts) == [{"units": 32, "epochs": 5}, {"epochs": 2}, {"units": 16}]
+    for unlimited in (definition, definition.overridden({"max_epochs": 50})):
         assert (unlimited.space, list(unlimited.warm_starts)) == (SPACE, written)
         assert unlimited.search_space == Space(SPACE)
-        assert unlimited.first_trials() == written
 
 
 @pytest.mark.parametrize(
@@ -291,22 +285,22 @@ def test_a_limited_warm_start_is_a_point_of_the_limited_space(
     space: dict[str, Any], warm_start: dict[str, Any], first: dict[str, Any]
 ) -> None:
     """Optuna would else replace it by another."""
-    definition = _definition(space=space, warm_starts=[warm_start]).with_overrides(max_epochs=10)
-    assert definition.first_trials() == [first]
+    definition = _definition(space=space, warm_starts=[warm_start]).overridden({"max_epochs": 10})
+    assert list(definition.warm_starts) == [first]
     assert definition.search_space.point(first) == first
 
 
 def test_a_launch_with_fewer_epochs_records_what_is_trained() -> None:
     """Also of a base and of settings; the definition itself stays as it was written."""
-    experiment = _experiment(settings=vary("epochs", {5: {}, 20: {}}), base={"filters": 8})
-    short = experiment.with_overrides(max_epochs=10)
+    comparison = _comparison(settings=vary("epochs", {5: {}, 20: {}}), base={"filters": 8})
+    short = comparison.overridden({"max_epochs": 10})
     assert [planned.params for planned in short.plan()] == [{"epochs": 5}, {"epochs": 10}]
     assert short.search_space == Space({"epochs": CategoricalDistribution([5, 10])})
-    assert [setting["params"] for setting in short.canonical()["settings"]] == [{"epochs": 5}, {"epochs": 10}]
-    assert experiment.plan() == short.with_overrides(max_epochs=50).plan()
-    search = _definition(space={"units": SPACE["units"]}, base={"epochs": 20}).with_overrides(max_epochs=10)
+    assert [setting["params"] for setting in short.as_json()["settings"]] == [{"epochs": 5}, {"epochs": 10}]
+    assert comparison.plan() == comparison.overridden({"max_epochs": 50}).plan()
+    search = _definition(space={"units": SPACE["units"]}, base={"epochs": 20}).overridden({"max_epochs": 10})
     assert search.whole_params({"units": 16}) == {"epochs": 10, "units": 16}
-    assert search.canonical()["base"] == {"epochs": 10}
+    assert search.as_json()["base"] == {"epochs": 10}
 
 
 AT_LEAST = "a whole number of at least 1, but the space has"
@@ -357,12 +351,12 @@ def test_a_space_may_search_for_patience_and_none_of_it() -> None:
 
 def test_an_objective_names_its_own_parameters() -> None:
     """Its epochs are limited by nothing but a launch that asks for it; its batches may be what they like."""
-    definition = _with_objective(
+    definition = _with_function(
         space={"epochs": IntDistribution(10, 100), "batch_size": CategoricalDistribution(["small", "large"])},
         budget=Budget(trials=3),
     )
     assert definition.search_space.distribution("epochs") == IntDistribution(10, 100)
-    short = definition.with_overrides(max_epochs=5)
+    short = definition.overridden({"max_epochs": 5})
     assert short.search_space.distribution("epochs") == IntDistribution(5, 5)
 
 
@@ -396,31 +390,26 @@ def test_a_warm_start_has_the_values_of_the_space() -> None:
 def test_one_word_turns_off_what_ends_and_slows_a_trial() -> None:
     """Both are on otherwise, so that a constant learning rate does not stay constant."""
     off = Stopping(patience=None, reduce_lr_patience=None)
-    assert _definition(stopping=None).trial_stopping == off
+    assert _task(stopping=None).trial_stopping == off
     assert _definition(stopping=None).fingerprint == _definition(stopping=off).fingerprint
-    assert _definition().trial_stopping == Stopping(patience=6, reduce_lr_patience=2)
+    assert _task().trial_stopping == Stopping(patience=6, reduce_lr_patience=2)
 
 
 def test_overrides_set_what_was_given_and_nothing_else() -> None:
-    """None stands for an option that was not given; all but the name is recorded for later launches."""
+    """Everything else stays as it was written."""
     definition = _definition(subset=500, budget=Budget(trials=3, max_epochs=29, trial_seconds=60), seed=4)
-    changed = definition.with_overrides(name="t", trials=7, subset=100)
-    assert changed == dataclasses.replace(
-        definition,
-        name="t",
-        subset=100,
-        budget=Budget(trials=7, max_epochs=29, trial_seconds=60),
-        overrides={"trials": 7, "subset": 100},
-    )
-    assert definition.with_overrides() == definition
-    assert definition.with_overrides(name=None, trials=None, max_epochs=None, subset=None) == definition
+    changed = definition.overridden({"trials": 7, "subset": 100}, name="t")
+    assert changed == _definition(
+        name="t", subset=100, budget=Budget(trials=7, max_epochs=29, trial_seconds=60), seed=4,
+        sampler=definition.sampler, pruner=definition.pruner,
+    )  # fmt: skip
+    assert definition.overridden({}) is definition
 
 
-def test_later_overrides_join_earlier_ones() -> None:
-    """Those of one option replace each other."""
-    changed = _definition().with_overrides(trials=7, subset=100).with_overrides(trials=9, max_epochs=2)
-    assert changed.overrides == {"trials": 9, "subset": 100, "max_epochs": 2}
-    assert (changed.budget, changed.subset) == (Budget(trials=9, max_epochs=2), 100)
+def test_the_task_of_a_function_has_no_images_to_take_a_subset_of() -> None:
+    """It would be recorded, and nothing would be done by it."""
+    with pytest.raises(StudyError, match=r"--subset must be of the images .* but the task of 's' is a function"):
+        _with_function().overridden({"subset": 100})
 
 
 @pytest.mark.parametrize(
@@ -428,7 +417,7 @@ def test_later_overrides_join_earlier_ones() -> None:
     [
         pytest.param({"trials": 0}, "trials must be a whole number of at least 1, but got 0", id="no-trials"),
         pytest.param({"max_epochs": 0}, "max_epochs must be a whole number of at least 1", id="no-epochs"),
-        pytest.param({"subset": 0}, "Study 's': `subset` must be a whole number of at least 1", id="empty-subset"),
+        pytest.param({"subset": 0}, "`subset` must be a whole number of at least 1", id="empty-subset"),
         pytest.param({"name": "../t"}, r"name must start with .* but got '\.\./t'", id="name-out-of-the-folder"),
         pytest.param({"name": ""}, "name must start with .* but got ''", id="empty-name"),
     ],
@@ -436,12 +425,12 @@ def test_later_overrides_join_earlier_ones() -> None:
 def test_overrides_are_checked_as_the_study_was(overrides: dict[str, Any], message: str) -> None:
     """What comes from the command line is no better than what stands in a file."""
     with pytest.raises(StudyError, match=message):
-        _definition().with_overrides(**overrides)
+        _definition().overridden({k: v for k, v in overrides.items() if k != "name"}, overrides.get("name"))
 
 
 def test_dataset_is_loaded_by_the_rules_of_the_study(run_dir: RunDir) -> None:
     """Its subset, its validation fraction, its classes and its seed."""
-    fields: dict[str, Any] = {"subset": 200, "validation_fraction": 0.25, "merge": (range(7), range(7, 10))}
+    fields: dict[str, Any] = {"subset": 200, "validation": 0.25, "merge": (range(7), range(7, 10))}
     dataset = _definition(**fields).load_dataset(run_dir)
     assert dataset is not None
     assert (len(dataset.train.labels), len(dataset.validation.labels), dataset.num_classes) == (150, 50, 2)
@@ -452,41 +441,15 @@ def test_dataset_is_loaded_by_the_rules_of_the_study(run_dir: RunDir) -> None:
 
 def test_a_study_with_an_objective_has_no_dataset(run_dir: RunDir) -> None:
     """Its objective looks after its own data."""
-    assert _with_objective().load_dataset(run_dir) is None
+    assert _with_function().load_dataset(run_dir) is None
 
 
-# Experiments
+# Comparisons
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        pytest.param(
-            {"space": SPACE},
-            "give either `space` to search, or `settings` to compare, but got both.",
-            id="settings-and-space",
-        ),
-        pytest.param(
-            {"settings": ()},
-            "a search must have a number of trials. Write budget=Budget(trials=40), or give `settings`.",
-            id="neither-trials-nor-settings",
-        ),
-        pytest.param(
-            {"settings": (), "space": SPACE},
-            "a search must have a number of trials. Write budget=Budget(trials=40), or give `settings`.",
-            id="a-search-without-trials",
-        ),
-        pytest.param(
-            {"settings": (), "budget": Budget(trials=3)},
-            "A search space must be a dictionary with at least one parameter, but got {}. "
-            'Write, for example, {"filters": IntDistribution(8, 128, log=True)}.',
-            id="neither-space-nor-settings",
-        ),
-        pytest.param(
-            {"warm_starts": [{"filters": 8}]},
-            "`warm_starts` belong to a search, but there are `settings`. Make each a Setting.",
-            id="warm-starts",
-        ),
         pytest.param(
             {"settings": [Setting({"x": 1, "y": 2}), Setting({"x": 2}), Setting({"y": 2, "x": 1}, name="again")]},
             "each setting must be there once, but {'x': 1, 'y': 2} is there twice. `repeats` runs it again.",
@@ -499,7 +462,7 @@ def test_a_study_with_an_objective_has_no_dataset(run_dir: RunDir) -> None:
         ),
         pytest.param(
             {"repeats": 2, "budget": Budget(trials=7)},
-            "the experiment has 3 settings with 2 repeats, so at most 6 trials, but its budget is 7.",
+            "the comparison has 3 settings with 2 repeats, so at most 6 trials, but its budget is 7.",
             id="more-trials-than-settings",
         ),
         pytest.param(
@@ -524,52 +487,59 @@ def test_a_study_with_an_objective_has_no_dataset(run_dir: RunDir) -> None:
         ),
     ],
 )
-def test_an_experiment_that_is_none_is_refused(fields: dict[str, Any], message: str) -> None:
+def test_a_comparison_that_is_none_is_refused(fields: dict[str, Any], message: str) -> None:
     """It compares what is listed, each of it once a repeat, and nothing else."""
     whole = re.escape(f"Study 's': {message}")
     with pytest.raises(StudyError, match=f"^{whole}$"):
-        _experiment(**fields)
+        _comparison(**fields)
 
 
-def test_a_launch_cannot_give_an_experiment_more_trials_than_it_lists() -> None:
+def test_a_launch_cannot_give_a_comparison_more_trials_than_it_lists() -> None:
     """There would be nothing to run; fewer are a part of it."""
-    experiment = _experiment(repeats=2)
-    assert experiment.with_overrides(trials=4).trials == 4
-    with pytest.raises(StudyError, match=r"^Study 's': the experiment has 3 settings .* but its budget is 9\.$"):
-        experiment.with_overrides(trials=9)
+    comparison = _comparison(repeats=2)
+    assert comparison.overridden({"trials": 4}).trials == 4
+    with pytest.raises(StudyError, match=r"^Study 's': the comparison has 3 settings .* but its budget is 9\.$"):
+        comparison.overridden({"trials": 9})
 
 
-def test_a_launch_may_shorten_an_experiment_but_not_make_its_settings_the_same() -> None:
+def test_a_launch_may_shorten_a_comparison_but_not_make_its_settings_the_same() -> None:
     """A table would show one training as two settings."""
-    experiment = _experiment(base={"epochs": 20})
-    assert experiment.with_overrides(max_epochs=2).trials == 3
-    epochs = _experiment(settings=vary("epochs", {1: {}, 5: {}, 10: {}}))
-    assert epochs.with_overrides(max_epochs=6).trials == 3
+    comparison = _comparison(base={"epochs": 20})
+    assert comparison.overridden({"max_epochs": 2}).trials == 3
+    epochs = _comparison(settings=vary("epochs", {1: {}, 5: {}, 10: {}}))
+    assert epochs.overridden({"max_epochs": 6}).trials == 3
     message = (
         "Study 's': each setting must differ, but with at most 5 epochs two are {'epochs': 5}. "
         "Raise --max-epochs, or the budget's max_epochs."
     )
     with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
-        epochs.with_overrides(max_epochs=5)
+        epochs.overridden({"max_epochs": 5})
 
 
 def test_what_an_objective_calls_epochs_is_its_own() -> None:
     """Only of a model's training hpo knows what they are."""
-    assert _with_objective(base={"epochs": "ten"}).base == {"epochs": "ten"}
+    assert _with_function(base={"epochs": "ten"}).base == {"epochs": "ten"}
 
 
-def test_the_budget_of_an_experiment_is_all_of_its_trials() -> None:
+def test_a_search_has_a_number_of_trials() -> None:
+    """Nothing else ends it."""
+    message = "Study 's': a search must have a number of trials. Write budget=Budget(trials=40)."
+    with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
+        _definition(budget=Budget())
+
+
+def test_the_budget_of_a_comparison_is_all_of_its_trials() -> None:
     """Unless it is written otherwise; that of a search is always written."""
-    assert _experiment().trials == 3
-    assert _experiment(repeats=4).trials == 12
-    assert _experiment(repeats=4, budget=Budget(trials=5)).trials == 5
+    assert _comparison().trials == 3
+    assert _comparison(repeats=4).trials == 12
+    assert _comparison(repeats=4, budget=Budget(trials=5)).trials == 5
     assert _definition().trials == 3
 
 
 def test_every_setting_is_planned_once_before_any_is_again() -> None:
-    """An experiment that is stopped early has compared all its settings."""
-    experiment = _experiment(settings=[Setting({"x": 1}), Setting({"y": 2, "x": 2})], repeats=2)
-    assert experiment.plan() == [
+    """A comparison that is stopped early has compared all its settings."""
+    comparison = _comparison(settings=[Setting({"x": 1}), Setting({"y": 2, "x": 2})], repeats=2)
+    assert comparison.plan() == [
         Planned({"setting": 0, "repeat": 0}, {"x": 1}),
         Planned({"setting": 1, "repeat": 0}, {"y": 2, "x": 2}),
         Planned({"setting": 0, "repeat": 1}, {"x": 1}),
@@ -579,7 +549,7 @@ def test_every_setting_is_planned_once_before_any_is_again() -> None:
 
 def test_a_search_plans_its_warm_starts() -> None:
     """Limited to its budget; what else it runs is sampled."""
-    search = _definition(warm_starts=[{"units": 32}, {"epochs": 20}]).with_overrides(max_epochs=5)
+    search = _definition(warm_starts=[{"units": 32}, {"epochs": 20}]).overridden({"max_epochs": 5})
     assert search.plan() == [Planned({"warm_start": 0}, {"units": 32}), Planned({"warm_start": 1}, {"epochs": 5})]
     assert _definition().plan() == []
 
@@ -587,10 +557,10 @@ def test_a_search_plans_its_warm_starts() -> None:
 def test_a_trial_is_asked_for_the_parameters_of_its_setting() -> None:
     """Each with all the values it has anywhere: Optuna wants the choices of a parameter to stay the same."""
     settings = [Setting({"x": 1}), Setting({"kind": "b", "x": 2}), Setting({"kind": "a"})]
-    experiment = _experiment(settings=settings)
+    comparison = _comparison(settings=settings)
     x, kind = CategoricalDistribution([1, 2]), CategoricalDistribution(["b", "a"])
-    assert experiment.search_space == Space({"x": x, "kind": kind})
-    assert [experiment.space_of({"setting": index, "repeat": 0}) for index in range(3)] == [
+    assert comparison.search_space == Space({"x": x, "kind": kind})
+    assert [comparison.space_of({"setting": index, "repeat": 0}) for index in range(3)] == [
         Space({"x": x}),
         Space({"x": x, "kind": kind}),
         Space({"kind": kind}),
@@ -600,27 +570,25 @@ def test_a_trial_is_asked_for_the_parameters_of_its_setting() -> None:
 @pytest.mark.parametrize("origin", [{}, {"warm_start": 0}], ids=["sampled", "warm-start"])
 def test_a_trial_of_a_search_is_asked_for_all_of_the_space(origin: dict[str, int]) -> None:
     """Limited to the budget, as ever."""
-    search = _definition(warm_starts=[{"units": 32}]).with_overrides(max_epochs=5)
+    search = _definition(warm_starts=[{"units": 32}]).overridden({"max_epochs": 5})
     assert search.space_of(origin) == search.search_space
     assert search.search_space.distribution("epochs") == IntDistribution(1, 5, log=True)
 
 
-def test_an_experiment_can_be_varied() -> None:
-    """Study files write one experiment and replace what the next does otherwise; a search can come of it as well."""
-    filters = _experiment(repeats=2, base={"epochs": 2})
+def test_a_comparison_can_be_varied() -> None:
+    """Study files write one comparison and replace what the next does otherwise."""
+    filters = _comparison(repeats=2, base={"epochs": 2})
     dropout = dataclasses.replace(filters, name="t", settings=vary("dropout", {0.0: {}, 0.5: {}}))
     assert (dropout.trials, dropout.repeats, dropout.base) == (4, 2, {"epochs": 2})
     assert list(dropout.search_space.parameters) == ["dropout"]
-    search = dataclasses.replace(dropout, settings=(), space=SPACE, budget=Budget(trials=5))
-    assert (search.trials, search.plan(), search.space) == (5, [], SPACE)
 
 
-def test_an_experiment_keeps_its_own_copies() -> None:
+def test_a_comparison_keeps_its_own_copies() -> None:
     """As a search keeps those of its space; numbers of NumPy become those of Python, which JSON knows."""
     settings = [Setting({"x": 1})]
     base: dict[str, Any] = {"units": np.int64(32)}
-    experiment = _experiment(settings=settings, base=base)
+    comparison = _comparison(settings=settings, base=base)
     settings.append(Setting({"x": 2}))
     base["units"] = max
-    assert (experiment.settings, experiment.base) == ((Setting({"x": 1}),), {"units": 32})
-    assert type(experiment.base["units"]) is int
+    assert (comparison.settings, comparison.base) == ((Setting({"x": 1}),), {"units": 32})
+    assert type(comparison.base["units"]) is int

@@ -13,13 +13,13 @@ from hpo.study import catalog, siblings
 
 STUDY = """
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 import helpers
 
-study = StudyDefinition(
+study = Search(
     name="mine",
     description=helpers.NAME,
-    objective=lambda params, trial: params["x"],
+    task=lambda params, trial: params["x"],
     space={"x": FloatDistribution(0, 1)},
     budget=Budget(trials=1),
     direction="maximize",
@@ -37,9 +37,9 @@ def _study(folder: Path, name: str, text: str = STUDY) -> str:
 def test_each_study_file_imports_what_is_beside_it(tmp_path: Path) -> None:
     """Two folders may each have a helper of one name; and a helper is read anew, however soon it was changed."""
     one, two = (_study(tmp_path / name, name) for name in ("one", "two"))
-    assert [catalog.load(path).description for path in (one, two, one)] == ["one", "two", "one"]
+    assert [catalog.load(path).written.description for path in (one, two, one)] == ["one", "two", "one"]
     (tmp_path / "one" / "helpers.py").write_text("NAME = 'new'\n")
-    assert catalog.load(one).description == "new"
+    assert catalog.load(one).written.description == "new"
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["helpers.py", "mine.py"]
     assert [path for path in sys.path if path.startswith(str(tmp_path))] == [str(tmp_path / "one")]
 
@@ -54,11 +54,11 @@ def test_a_package_beside_it_is_a_module(others: tuple[str, ...], tmp_path: Path
     (tmp_path / "one" / "nets" / "old.py").write_text("print 'Python 2'\n")
     (tmp_path / "one" / "nets" / "wide.py").write_text("NAME = 'wide'\n")
     study = catalog.load(path)
-    assert study.description == "wide"
+    assert study.written.description == "wide"
     assert {name for name in study.code if "/" in name} == {f"nets/{name}" for name in (*others, "old.py", "wide.py")}
     (tmp_path / "one" / "nets" / "wide.py").write_text("NAME = 'wider'\n")
     changed = catalog.load(path)
-    assert changed.description == "wider"
+    assert changed.written.description == "wider"
     assert {name for name in study.code if study.code[name] != changed.code[name]} == {"nets/wide.py"}
 
 
@@ -66,7 +66,7 @@ def test_a_study_file_may_change_the_path_itself(tmp_path: Path) -> None:
     """The next one is read all the same."""
     own = "\nimport sys\nsys.path = [path for path in sys.path if path != __file__.rpartition('/')[0]]\n"
     one, two = (_study(tmp_path / name, name, STUDY + own) for name in ("one", "two"))
-    assert [catalog.load(path).description for path in (one, two)] == ["one", "two"]
+    assert [catalog.load(path).written.description for path in (one, two)] == ["one", "two"]
 
 
 def test_what_is_installed_comes_first(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_is_installed_comes_first(tmp_path: Path) -> None:
         (tmp_path / "one").mkdir(exist_ok=True)
         (tmp_path / "one" / f"{name}.py").write_text("raise RuntimeError('not this one')\n")
     path = _study(tmp_path / "one", "one", STUDY.replace("import helpers", "import colorsys, helpers"))
-    assert catalog.load(path).description == "one"
+    assert catalog.load(path).written.description == "one"
 
 
 def test_a_module_that_everyone_may_write_is_not_run(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_what_a_process_starts_finds_them(
 SPAWNING = """
 import multiprocessing, subprocess, sys
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 import helpers
 
 def score(params, trial):
@@ -116,7 +116,7 @@ def score(params, trial):
     subprocess.run([sys.executable, "-c", "import helpers; helpers.double(1)"], check=True)
     return params["x"]
 
-study = StudyDefinition(name="spawning", objective=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1),
+study = Search(name="spawning", task=score, space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1),
                         direction="maximize")
 """
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 
 import helpers
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 from optuna.distributions import FloatDistribution
 
 TRIALS = 5
@@ -39,15 +39,15 @@ def score(params, trial):
     return helpers.scale(params["x"]) * LAYERS["units"] + Loss()(0)
 
 
-study = StudyDefinition(
+study = Search(
     name="mine",
     description="One line",
-    objective=score,
+    task=score,
     space={"x": FloatDistribution(0, 1)},
     budget=Budget(trials=TRIALS),
     direction="maximize",
 )
-other = replace(study, name="other", objective=partial(score, trial=None), seed=3)
+other = replace(study, name="other", task=partial(score, trial=None), seed=3)
 '''
 HELPERS = "from more import WIDTH\n\ndef scale(x):\n    return x * WIDTH\n"
 
@@ -72,7 +72,7 @@ def code(tmp_path: Path) -> Code:
 
 def test_the_code_is_what_the_study_reaches(code: Code) -> None:
     """By name, and from module to module beside the file; not what only its data name."""
-    own = {"study", "StudyDefinition", "score", "helpers", "LAYERS", "UNITS", "Loss"}
+    own = {"study", "Search", "score", "helpers", "LAYERS", "UNITS", "Loss"}
     assert set(code()) == own | {"helpers.py", "more.py"}
     assert set(code(study="other")) == own | {"helpers.py", "more.py", "other", "replace", "partial"}
     assert all(re.fullmatch("[0-9a-f]{16}", found) for found in code().values())
@@ -114,8 +114,8 @@ def test_what_is_no_code_does_not_count(old: str, new: str, code: Code) -> None:
         pytest.param("return x * WIDTH", "return x + WIDTH", ["helpers.py differs"], id="module-beside-it"),
         pytest.param("WIDTH = 2", "WIDTH = 3", ["more.py differs"], id="module-beside-that"),
         pytest.param(
-            "objective=score",
-            "objective=unused",
+            "task=score",
+            "task=unused",
             [
                 "LAYERS in mine.py is gone",
                 "Loss in mine.py is gone",
@@ -125,7 +125,7 @@ def test_what_is_no_code_does_not_count(old: str, new: str, code: Code) -> None:
                 "study in mine.py differs",
                 "unused in mine.py is new",
             ],
-            id="objective",
+            id="task",
         ),
         pytest.param(
             "REPORTED =",
@@ -159,10 +159,10 @@ def test_a_study_that_no_variable_shows_is_all_of_its_file(code: Code) -> None:
 
 def test_stock_builders_are_code(write_study: Callable[..., Path]) -> None:
     """Whatever way they come into the file."""
-    head = "from functools import partial\nimport hpo.models\nfrom hpo import Budget, StudyDefinition, models\n"
+    head = "from functools import partial\nimport hpo.models\nfrom hpo import Budget, Search, Train, models\n"
     head += "from hpo.models import build_mlp\nfrom optuna.distributions import IntDistribution\n"
     text = (
-        'study = StudyDefinition(name="mine", dataset="digits", model={}, '
+        'study = Search(name="mine", task=Train(data="digits", model={}), '
         'space={{"dense_units": IntDistribution(1, 9)}}'
         ", budget=Budget(trials=1))\n"
     )
@@ -170,7 +170,7 @@ def test_stock_builders_are_code(write_study: Callable[..., Path]) -> None:
         path = write_study(head + text.format(model), "mine.py")
         assert "hpo/models/mlp.py" in catalog.load(str(path)).code
     derived = "import dataclasses\nfrom hpo.study.catalog import load\n"
-    derived += 'study = dataclasses.replace(load("digits-cnn"), name="derived")\n'
+    derived += 'study = dataclasses.replace(load("digits-cnn").written, name="derived")\n'
     assert "hpo/models/cnn.py" in catalog.load(str(write_study(derived, "derived.py"))).code
 
 

@@ -12,25 +12,27 @@ import keras
 import optuna
 import pytest
 import sqlalchemy
+from definitions import define
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
+from running import runner
 
-from hpo import Budget, Setting, Stopping, StudyDefinition
+from hpo import Budget, Setting, Stopping
 from hpo.datasets import Dataset, Split
-from hpo.devices.slots import Slot
 from hpo.errors import Outage, OutOfMemory, StudyError, TrialInterrupted
 from hpo.files.run_dir import RunDir
 from hpo.saved_model import export_check
 from hpo.search.claims import Claim
+from hpo.storage import stored_study
+from hpo.study.found import Study
 from hpo.trial import training
-from hpo.trial.events import EventLog
 from hpo.trial.model import _warn_once
+from hpo.trial.outcome import Outcome
 from hpo.trial.reported import ReportedTrial
-from hpo.trial.runner import Objective, Outcome
 
 Score = Callable[[dict[str, Any], ReportedTrial], Any]
 
@@ -44,9 +46,9 @@ def _run(
     storage: BaseStorage | None = None,
     **fields: Any,
 ) -> Outcome:
-    definition = StudyDefinition(
+    definition = define(
         name="s",
-        objective=objective,
+        task=objective,
         space={"x": FloatDistribution(0, 1)},
         budget=Budget(trials=1),
         **{"direction": "maximize", **fields},
@@ -58,15 +60,7 @@ def _run(
         storage=storage,
     )
     claim = Claim(study.ask(), seed=11, attempt=1, configuration=0, uuid="u", origin={"warm_start": 0} if warm else {})
-    run = Objective(
-        definition,
-        None,
-        RunDir(tmp_path),
-        Slot(threads=1),
-        interrupted=lambda: interrupted,
-        events=EventLog(tmp_path / "events"),
-        check_export=export_check.check,
-    )
+    run = runner(definition, RunDir(tmp_path), interrupted=lambda: interrupted)
     return run(claim)
 
 
@@ -205,10 +199,10 @@ def test_an_objective_without_memory_has_that_type(tmp_path: Path, sqlite: BaseS
     assert _run(score, tmp_path, storage=sqlite).stop_reason == "out_of_memory"
 
 
-# Experiments
+# Comparisons
 
 
-def _claim(definition: StudyDefinition, setting: int | None = None, storage: BaseStorage | None = None) -> Claim:
+def _claim(definition: Study, setting: int | None = None, storage: BaseStorage | None = None) -> Claim:
     """A claim of a trial of this setting; without one, of a trial that is sampled."""
     study = optuna.create_study(
         direction=definition.search_direction,
@@ -238,7 +232,7 @@ def test_the_base_lies_under_what_is_suggested(tmp_path: Path) -> None:
     assert seen[0]["epochs"] == 3
 
 
-def test_a_trial_of_an_experiment_has_the_parameters_of_its_setting(tmp_path: Path) -> None:
+def test_a_trial_of_a_comparison_has_the_parameters_of_its_setting(tmp_path: Path) -> None:
     """On top of the base; those of other settings it has not, and only its own are recorded."""
     seen: list[dict[str, Any]] = []
 
@@ -246,24 +240,15 @@ def test_a_trial_of_an_experiment_has_the_parameters_of_its_setting(tmp_path: Pa
         seen.append(params)
         return 0.5
 
-    definition = StudyDefinition(
+    definition = define(
         name="s",
-        objective=score,
+        task=score,
         direction="maximize",
         settings=[Setting({"x": 1}), Setting({"x": 2, "momentum": 0.9}), Setting({"kind": "b"})],
         base={"x": 0, "units": 16},
         budget=Budget(),
-        sampler=RandomSampler(),
     )
-    run = Objective(
-        definition,
-        None,
-        RunDir(tmp_path),
-        Slot(threads=1),
-        interrupted=lambda: False,
-        events=EventLog(tmp_path / "events"),
-        check_export=export_check.check,
-    )
+    run = runner(definition, RunDir(tmp_path))
     claims = [_claim(definition, setting) for setting in range(3)]
     assert [run(claim).state for claim in claims] == [TrialState.COMPLETE] * 3
     assert seen == [
@@ -274,31 +259,22 @@ def test_a_trial_of_an_experiment_has_the_parameters_of_its_setting(tmp_path: Pa
     assert [claim.trial.params for claim in claims] == [dict(setting.params) for setting in definition.settings]
 
 
-def test_no_pruner_ends_a_trial_of_an_experiment(tmp_path: Path) -> None:
-    """The same study as a search would be pruned at its first epoch."""
+def test_no_pruner_ends_a_trial_of_a_comparison(tmp_path: Path) -> None:
+    """Whatever it reports."""
 
     def score(params: dict[str, Any], trial: ReportedTrial) -> float:
         for epoch, value in enumerate((0.1, 0.4, 0.2), start=1):
             trial.report(value, epoch)
         return 0.2
 
-    definition = StudyDefinition(
+    definition = define(
         name="s",
-        objective=score,
+        task=score,
         direction="maximize",
         settings=[Setting({"x": 1})],
-        pruner=ThresholdPruner(lower=0.5),
         budget=Budget(),
     )
-    run = Objective(
-        definition,
-        None,
-        RunDir(tmp_path),
-        Slot(threads=1),
-        interrupted=lambda: False,
-        events=EventLog(tmp_path / "events"),
-        check_export=export_check.check,
-    )
+    run = runner(definition, RunDir(tmp_path))
     outcome = run(_claim(definition, 0))
     assert (outcome.state, outcome.value) == (TrialState.COMPLETE, 0.2)
     assert outcome.records == {"epochs": 3, "best_epoch": 2}
@@ -315,13 +291,13 @@ def _one_layer(params: dict[str, Any], dataset: Dataset) -> Any:
     return model
 
 
-def _trained(**fields: Any) -> StudyDefinition:
+def _trained(**fields: Any) -> Study:
     """A study that trains a model of one layer on 200 digits."""
-    given = {"name": "s", "dataset": "digits", "model": _one_layer, "subset": 200, "precision": "float32", **fields}
-    return StudyDefinition(**given)
+    given = {"name": "s", "data": "digits", "model": _one_layer, "subset": 200, "precision": "float32", **fields}
+    return define(**given)
 
 
-def test_an_experiment_measures_its_trials_on_the_test_images(tmp_path: Path) -> None:
+def test_a_comparison_measures_its_trials_on_the_test_images(tmp_path: Path) -> None:
     """As prepared and for as long as a setting says; each by its best weights. The images are read once a worker."""
     prepared: list[tuple[dict[str, Any], int, int]] = []
 
@@ -341,17 +317,7 @@ def test_an_experiment_measures_its_trials_on_the_test_images(tmp_path: Path) ->
         prepare=half,
     )
     run_dir = RunDir(tmp_path)
-    dataset = definition.load_dataset(run_dir)
-    assert dataset is not None
-    run = Objective(
-        definition,
-        dataset,
-        run_dir,
-        Slot(threads=1),
-        interrupted=lambda: False,
-        events=EventLog(tmp_path / "events"),
-        check_export=export_check.check,
-    )
+    run = runner(definition, run_dir)
     patient, usual, learning = (run(_claim(definition, setting)) for setting in range(3))
     assert (patient.stop_reason, patient.records["epochs"]) == ("early_stopping", 3)
     assert (usual.stop_reason, usual.records["epochs"]) == ("early_stopping", 4)
@@ -372,20 +338,7 @@ def test_an_experiment_measures_its_trials_on_the_test_images(tmp_path: Path) ->
     assert patient.records["test_accuracy"] == usual.records["test_accuracy"]
     assert learning.records["test_accuracy"] > patient.records["test_accuracy"]
     [read] = [json.loads(line) for line in run_dir.test_reads.read_text().splitlines()]
-    assert (read["reader"], read["dataset"]) == ("experiment s", "digits")
-
-
-def _objective(definition: StudyDefinition, run_dir: RunDir) -> Objective:
-    """It, in a worker that nobody stops; its events are a file in the test's folder."""
-    return Objective(
-        definition,
-        definition.load_dataset(run_dir),
-        run_dir,
-        Slot(threads=1),
-        interrupted=lambda: False,
-        events=EventLog(run_dir.home / "events"),
-        check_export=export_check.check,
-    )
+    assert (read["reader"], read["dataset"]) == ("comparison s", "digits")
 
 
 def test_a_search_does_not_read_the_test_images(tmp_path: Path) -> None:
@@ -396,7 +349,7 @@ def test_a_search_does_not_read_the_test_images(tmp_path: Path) -> None:
         budget=Budget(trials=2, max_epochs=1),
     )
     run_dir = RunDir(tmp_path)
-    run = _objective(definition, run_dir)
+    run = runner(definition, run_dir)
     sampled = _claim(definition)
     warm = Claim(_claim(definition).trial, seed=11, attempt=1, configuration=0, uuid="u", origin={"warm_start": 0})
     for outcome in (run(sampled), run(warm)):
@@ -436,10 +389,10 @@ def test_what_is_recorded_is_the_precision_that_was_used(
     _warn_once.cache_clear()
     settings = [Setting({"batch_size": 90})]
     definition = _trained(model=model, settings=settings, budget=Budget(max_epochs=1), precision=asked)
-    run = _objective(definition, RunDir(tmp_path))
+    run = runner(definition, RunDir(tmp_path))
     claims = [_claim(definition, 0) for _ in range(2)]
     for claim in claims:  # an unregistered class cannot be exported
-        claim.trial.study.set_user_attr(export_check.ATTRIBUTE, export_check.OFF)
+        claim.trial.study.set_user_attr("export_check", stored_study.UNCHECKED)
     assert [run(claim).records["precision"] for claim in claims] == [used] * 2
     warned = [record.message for record in caplog.records if "trained in float32" in record.message]
     assert len(warned) == (asked != used)
@@ -462,14 +415,8 @@ def test_a_trial_goes_on_from_the_last_epoch_of_the_attempt_before(tmp_path: Pat
     """And says so in the log, before the reports that it repeats."""
     definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=3))
     run_dir = RunDir(tmp_path)
-    run = Objective(
-        definition,
-        definition.load_dataset(run_dir),
-        run_dir,
-        Slot(threads=1),
-        interrupted=lambda: (tmp_path / "events").exists() and len(_events(tmp_path)) == 1,
-        events=EventLog(tmp_path / "events"),
-        check_export=export_check.check,
+    run = runner(
+        definition, run_dir, interrupted=lambda: (tmp_path / "events").exists() and len(_events(tmp_path)) == 1
     )
     claim = _claim(definition)
     with pytest.raises(TrialInterrupted):
@@ -488,7 +435,7 @@ def test_a_trial_with_a_wrong_metric_keeps_its_history(tmp_path: Path) -> None:
     definition = _trained(settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=3), metric="val_auc")
     claim = _claim(definition, 0)
     with pytest.raises(StudyError, match=r"'val_auc' is not among .* accuracy, loss, val_accuracy, val_loss"):
-        _objective(definition, RunDir(tmp_path))(claim)
+        runner(definition, RunDir(tmp_path))(claim)
     history = claim.trial.user_attrs["history"]
     assert {name: len(values) for name, values in history.items()} == dict.fromkeys(
         ("accuracy", "loss", "val_accuracy", "val_loss", "learning_rate", "seconds"), 1
@@ -498,7 +445,7 @@ def test_a_trial_with_a_wrong_metric_keeps_its_history(tmp_path: Path) -> None:
 def test_what_another_study_of_that_name_kept_is_not_gone_on_from(tmp_path: Path) -> None:
     """Deleted and launched again, a study has the same numbers of trials, and others' checkpoints may be left."""
     definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=2))
-    run = _objective(definition, RunDir(tmp_path))
+    run = runner(definition, RunDir(tmp_path))
     run(_claim(definition))
     run(dataclasses.replace(_claim(definition), uuid="another"))
     assert [event["event"] for event in _events(tmp_path)] == ["report"] * 4
@@ -530,7 +477,7 @@ def test_too_little_memory_is_tried_once_more_in_halves(
         settings=[Setting({"batch_size": 64}), Setting({"batch_size": 128})], budget=Budget(max_epochs=2)
     )
     run_dir = RunDir(tmp_path)
-    run = _objective(definition, run_dir)
+    run = runner(definition, run_dir)
     claim = _claim(definition, 0, sqlite)
     halved = run(claim)
     assert (halved.state, halved.records["physical_batch_size"]) == (TrialState.COMPLETE, 32)
@@ -619,7 +566,7 @@ def test_a_model_without_an_input_is_built_for_the_images(tmp_path: Path) -> Non
         return model
 
     definition = _trained(model=deferred, settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=1))
-    outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
+    outcome = runner(definition, RunDir(tmp_path))(_claim(definition, 0))
     assert (outcome.state, outcome.records["parameters"]) == (TrialState.COMPLETE, 7850)
 
 
@@ -641,7 +588,7 @@ def test_a_loss_that_does_not_fit_the_labels_is_invalid(loss: Any, tmp_path: Pat
         return model
 
     definition = _trained(model=misfit, settings=[Setting({"batch_size": 10})], budget=Budget(max_epochs=1))
-    outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
+    outcome = runner(definition, RunDir(tmp_path))(_claim(definition, 0))
     assert (outcome.state, outcome.stop_reason) == (TrialState.FAIL, "invalid_model")
     assert (
         "outputs of shape (n, 10) with labels of the same shape, but the labels have shape (n,): labels are "
@@ -675,7 +622,7 @@ def test_a_model_of_other_data_is_invalid(
         return model
 
     definition = _trained(model=other, settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=1))
-    outcome = _objective(definition, RunDir(tmp_path))(_claim(definition, 0))
+    outcome = runner(definition, RunDir(tmp_path))(_claim(definition, 0))
     assert (outcome.state, outcome.stop_reason) == (TrialState.FAIL, "invalid_model")
     assert message in outcome.records["failure"]
 
@@ -700,7 +647,7 @@ def test_the_first_trial_finds_that_no_model_can_be_exported(tmp_path: Path, mon
     definition = _trained(
         model=_with_lambda, settings=[Setting({"learning_rate": 0.1}), Setting({"learning_rate": 0.2})], budget=Budget()
     )
-    run = _objective(definition, RunDir(tmp_path))
+    run = runner(definition, RunDir(tmp_path))
     invalid = run(_claim(definition, 0))  # it tells nothing of the others
     assert (invalid.state, invalid.stop_reason) == (TrialState.FAIL, "invalid_model")
     with pytest.raises(StudyError, match=r"a 'Lambda', which runs code from the file.* --no-export-check"):
@@ -719,7 +666,7 @@ def test_a_check_without_enough_memory_is_left_to_the_next_trial(
     monkeypatch.setattr(export_check, "check", check)
     definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=1))
     claim = _claim(definition)
-    assert _objective(definition, RunDir(tmp_path))(claim).state == TrialState.COMPLETE
+    assert runner(definition, RunDir(tmp_path))(claim).state == TrialState.COMPLETE
     assert "export_check" not in claim.trial.study.user_attrs
 
 
@@ -738,7 +685,7 @@ def test_the_model_of_the_check_is_gone_when_the_trial_trains(tmp_path: Path, mo
 
     monkeypatch.setattr(training, "fit", spied)
     definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=1))
-    _objective(definition, RunDir(tmp_path))(_claim(definition))
+    runner(definition, RunDir(tmp_path))(_claim(definition))
     assert alive == [None]
 
 
@@ -750,7 +697,7 @@ def test_other_code_is_checked_again(tmp_path: Path) -> None:
     claim = _claim(definition)
     claim.trial.study.set_user_attr("export_check", {"_with_lambda": "0123456789abcdef"})
     with pytest.raises(StudyError, match="a 'Lambda', which runs code from the file"):
-        _objective(definition, RunDir(tmp_path))(claim)
+        runner(definition, RunDir(tmp_path))(claim)
 
 
 def test_a_study_that_is_not_to_be_exported_is_searched_all_the_same(tmp_path: Path) -> None:
@@ -760,7 +707,7 @@ def test_a_study_that_is_not_to_be_exported_is_searched_all_the_same(tmp_path: P
     )
     claim = _claim(definition)
     claim.trial.study.set_user_attr("export_check", "off")
-    assert _objective(definition, RunDir(tmp_path))(claim).state == TrialState.COMPLETE
+    assert runner(definition, RunDir(tmp_path))(claim).state == TrialState.COMPLETE
 
 
 def test_a_trial_with_the_check_is_the_trial_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -770,10 +717,10 @@ def test_a_trial_with_the_check_is_the_trial_without(tmp_path: Path, monkeypatch
     monkeypatch.setattr(export_check, "check", lambda *given: checked.append(given) or check(*given))
     definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=2))
     claim = _claim(definition)
-    first = _objective(definition, RunDir(tmp_path / "first"))(claim)
+    first = runner(definition, RunDir(tmp_path / "first"))(claim)
     again = _claim(definition)
     again.trial.study.set_user_attr("export_check", claim.trial.study.user_attrs["export_check"])
-    second = _objective(definition, RunDir(tmp_path / "second"))(again)
+    second = runner(definition, RunDir(tmp_path / "second"))(again)
     assert len(checked) == 1
     for name in ("loss", "val_loss", "val_accuracy"):
         assert first.records["history"][name] == second.records["history"][name]

@@ -27,7 +27,7 @@ from hpo.storage.url import resolve_url
 SLOW = """
 import os, time
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     for epoch in range(1, 11):
@@ -35,63 +35,65 @@ def score(params, trial):
         trial.report(params["x"], epoch)
     return params["x"]
 
-study = StudyDefinition(name="slow", objective=score, direction="maximize",
+study = Search(name="slow", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=6))
 """
 
 FAILING = """
 import time
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     time.sleep(0.1)
     raise RuntimeError("the sensor is unplugged")
 
-study = StudyDefinition(name="failing", objective=score, direction="maximize",
+study = Search(name="failing", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
 """
 
 FULL_DISK = """
 import errno
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     raise OSError(errno.ENOSPC, "No space left on device")
 
-study = StudyDefinition(name="full", objective=score, direction="maximize",
+study = Search(name="full", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
 """
 
 WRONG_METRIC = """
 import dataclasses
 from hpo.study.catalog import load
-study = dataclasses.replace(load("digits-cnn"), name="wrong-metric", metric="val_f1")
+digits = load("digits-cnn").written
+task = dataclasses.replace(digits.task, metric="val_f1")
+study = dataclasses.replace(digits, name="wrong-metric", task=task)
 """
 
 DYING = """
 import os
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     os._exit((41, 0, 2, 75)[trial.number % 4])
 
-study = StudyDefinition(name="dying", objective=score, direction="maximize",
+study = Search(name="dying", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=50))
 """
 
 STILLBORN = """
 import os, sys
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 if "worker" in sys.argv:
     print("hpo: the driver is too old", file=sys.stderr, flush=True)
     os._exit(41)
 
-study = StudyDefinition(name="stillborn", objective=print, direction="maximize", space={"x": FloatDistribution(0, 1)},
+study = Search(name="stillborn", task=print, direction="maximize", space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=50))
 """
 
@@ -101,7 +103,7 @@ HUNG = """
 import signal, subprocess, time
 from pathlib import Path
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     if trial.number == 1:
@@ -110,7 +112,7 @@ def score(params, trial):
         time.sleep(600)
     return params["x"]
 
-study = StudyDefinition(name="hung", objective=score, direction="maximize",
+study = Search(name="hung", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=3))
 """
 

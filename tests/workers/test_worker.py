@@ -22,13 +22,13 @@ from hpo.study import catalog
 DEAF = """
 import time
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     print("begun", flush=True)
     time.sleep(60)
 
-study = StudyDefinition(name="deaf", objective=score, direction="maximize",
+study = Search(name="deaf", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=1))
 """
 
@@ -40,7 +40,7 @@ HUNG = """
 import subprocess, time
 from pathlib import Path
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     if trial.number == 1:
@@ -48,24 +48,24 @@ def score(params, trial):
         time.sleep(60)
     return trial.number
 
-study = StudyDefinition(name="hung", objective=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
+study = Search(name="hung", task=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=3, trial_timeout=6))
 """
 
 FAILING = """
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     raise RuntimeError("the sensor is unplugged")
 
-study = StudyDefinition(name="failing", objective=score, direction="maximize",
+study = Search(name="failing", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=20))
 """
 
 GROWING = """
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 from hpo.workers import worker
 
 worker._GROWTH_BYTES = 30_000_000
@@ -75,7 +75,7 @@ def score(params, trial):
     kept.append(bytearray(20_000_000))
     return len(kept)
 
-study = StudyDefinition(name="growing", objective=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
+study = Search(name="growing", task=score, direction="maximize", space={"x": FloatDistribution(0, 1)},
                         budget=Budget(trials=6))
 """
 

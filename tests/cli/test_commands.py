@@ -37,7 +37,7 @@ from hpo.storage.url import resolve_url
 # As the files of this repository say, read as text: what `hpo studies` reads them for is what is tested.
 SHIPPED = sorted(
     name
-    for path in (Path(__file__).parents[1] / "studies").glob("*.py")
+    for path in (Path(__file__).parents[2] / "studies").glob("*.py")
     for name in re.findall(r'^    name="(.*)",$', path.read_text(), flags=re.MULTILINE)
 )
 CANARY = "canary-4711"  # a password that nobody may ever see
@@ -47,7 +47,7 @@ import os, signal, sys, time
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.pruners import MedianPruner
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 X, BUDGET = {"x": FloatDistribution(0, 1)}, Budget(trials=2)
 
@@ -55,22 +55,22 @@ def score(params, trial):
     return params["x"]
 
 def define(**fields):
-    return StudyDefinition(**{"name": "bad", "objective": score, "direction": "maximize", "space": X,
+    return Search(**{"name": "bad", "task": score, "direction": "maximize", "space": X,
                               "budget": BUDGET, **fields})
 """
 
 # What a spreadsheet would calculate, what Rich would take for a colour, a trial that fails and an infinite one.
 SHEET = """
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     if trial.number == 2:
         raise ValueError("=1+1")
     return float("inf") if trial.number == 3 else params["x"]
 
-study = StudyDefinition(
-    name="sheet", objective=score, budget=Budget(trials=4), direction="minimize",
+study = Search(
+    name="sheet", task=score, budget=Budget(trials=4), direction="minimize",
     space={"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["=1+1"]),
            "activation": CategoricalDistribution(["@SUM(A1)"]), "kernel": CategoricalDistribution(["[red]3[/red]"])},
 )
@@ -79,7 +79,7 @@ study = StudyDefinition(
 SLOW = """
 import os, time
 from optuna.distributions import FloatDistribution
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search
 
 def score(params, trial):
     for epoch in range(1, int(os.environ.get("EPOCHS", 100))):
@@ -87,7 +87,7 @@ def score(params, trial):
         trial.report(params["x"], epoch)
     return params["x"]
 
-study = StudyDefinition(name="slow", objective=score, direction="maximize",
+study = Search(name="slow", task=score, direction="maximize",
                         space={"x": FloatDistribution(0, 1)}, budget=Budget(trials=6))
 """
 
@@ -295,7 +295,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path, launched: Place) -> N
     ("text", "parts"),
     [
         pytest.param("import no_such_module", ["does not import", "no_such_module", "(line 16)"], id="import"),
-        pytest.param("", ["defines no study", "Assign a StudyDefinition"], id="no-study"),
+        pytest.param("", ["defines no study", "Assign a Search or a Comparison"], id="no-study"),
         pytest.param("a, b = define(), define(seed=1)", ["two studies called 'bad'", "own name"], id="two-of-one-name"),
         pytest.param("a = define(space={})", ["'bad'", "at least one parameter", "{}"], id="empty-space"),
         pytest.param("a = define(space={'x': [1, 2]})", ["'x'", "[1, 2]", "FloatDistribution"], id="no-distribution"),
@@ -441,9 +441,9 @@ def test_damaged_data_are_refused(
 
 
 def test_a_study_without_model_cannot_be_exported(launched: Place) -> None:
-    """It has an objective of its own."""
+    """Its task is a function."""
     line = _line(launched.hpo("export", "--study", "sheet", "--output", "a.h5", code=2))
-    assert "'sheet' has an objective of its own" in line
+    assert "The task of study 'sheet' is a function" in line
     assert not (launched.folder / "a.h5").exists()
 
 
@@ -452,7 +452,9 @@ def test_an_unfinished_study_cannot_be_exported(hpo: Hpo, write_study: Callable[
     from hpo.storage import stored_study
     from hpo.study import catalog
 
-    source = write_study(INSTANT.replace("objective=score", 'dataset="digits", model=score'))
+    source = write_study(
+        INSTANT.replace("task=score", 'task=Train(data="digits", model=score)').replace("Search", "Search, Train", 1)
+    )
     storage = open_storage(resolve_url(None, run_dir), write=True)
     stored_study.create_or_resume(storage, catalog.load(str(source)), run_dir)
     backend_of(storage).engine.dispose()
@@ -990,7 +992,7 @@ def test_a_study_that_cannot_be_exported_is_not_searched(
     """Unless it is asked to; else nothing of it is left."""
     head = """
 import keras
-from hpo import Budget, StudyDefinition
+from hpo import Budget, Search, Train
 from optuna.distributions import IntDistribution
 
 def build(params, dataset):
@@ -999,8 +1001,8 @@ def build(params, dataset):
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
-study = StudyDefinition(
-    name="bad", dataset="digits", model=build, budget=Budget(trials=1, max_epochs=1), subset=100,
+study = Search(
+    name="bad", task=Train(data="digits", model=build, subset=100), budget=Budget(trials=1, max_epochs=1),
     space={"x": IntDistribution(0, 1)},
 )
 """
@@ -1024,7 +1026,7 @@ def fail(params, trial):
         raise ValueError("x" * 100_000)
     return np.array([1.0, 2.0])
 
-study = define(objective=fail)
+study = define(task=fail)
 """
     write_study(HEAD + fail, "bad.py")
     answer = hpo("launch", "--study", "bad", "--workers", "1", code=3)
@@ -1038,7 +1040,7 @@ study = define(objective=fail)
 def test_an_objective_that_exits_fails_its_trial(hpo: Hpo, write_study: Callable[..., Path]) -> None:
     """And only that: a script's main() as an objective, or a library that gives up."""
     exits = "lambda params, trial: 1.0 if trial.number == 2 else sys.exit(2 * trial.number)"
-    write_study(HEAD + f"study = define(objective={exits}, budget=Budget(trials=3))\n", "bad.py")
+    write_study(HEAD + f"study = define(task={exits}, budget=Budget(trials=3))\n", "bad.py")
     answer = hpo("launch", "--study", "bad", "--workers", "1")
     assert "3 of 3 done." in answer.stdout
     rows = json.loads(hpo("trials", "--study", "bad", "--json").stdout)
@@ -1060,7 +1062,7 @@ def closed(value, step):
 
     raise StorageInternalError("the server closed the connection")
 
-study = define(objective=fail)
+study = define(task=fail)
 """
     write_study(HEAD + fail, "bad.py")
     assert "2 of 2 done." in hpo("launch", "--study", "bad", "--workers", "1").stdout
@@ -1085,7 +1087,7 @@ def free(params, trial):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return True
 
-study = define(objective=free, budget=Budget(trials=3))
+study = define(task=free, budget=Budget(trials=3))
 """
     write_study(HEAD + free, "bad.py")
     answer = hpo("launch", "--study", "bad", "--workers", "1")

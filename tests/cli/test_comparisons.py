@@ -1,4 +1,4 @@
-"""Experiments on the command line: launched, reported, compared; and every refusal in one line."""
+"""Comparisons on the command line: launched, reported, compared; and every refusal in one line."""
 
 import json
 import os
@@ -25,13 +25,13 @@ from hpo.study import catalog
 
 # Its values can be told from its parameters; one of its settings cannot be computed.
 KINDS = """
-from hpo import Budget, Setting, StudyDefinition
+from hpo import Budget, Comparison, Setting
 
 def score(params, trial):
     return params["offset"] + {"low": 1.0, "high": 2.0}[params["kind"]]
 
-study = StudyDefinition(
-    name="kinds", description="Three kinds, twice each", objective=score, direction="maximize", budget=Budget(),
+study = Comparison(
+    name="kinds", description="Three kinds, twice each", task=score, direction="maximize", budget=Budget(),
     repeats=2, base={"offset": 0.25}, remarks="Theirs had no third kind.",
     settings=[
         Setting({"kind": "low"}, {"seconds": 7}),
@@ -43,13 +43,14 @@ study = StudyDefinition(
 
 HEAD = """
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from hpo import Budget, Setting, StudyDefinition, grid, vary
+from hpo import Budget, Comparison, Search, Setting, grid, vary
 
 def score(params, trial):
     return 0.5
 
 def define(**fields):
-    return StudyDefinition(**{"name": "bad", "objective": score, "direction": "maximize", "budget": Budget(), **fields})
+    kind = Comparison if "settings" in fields else Search
+    return kind(**{"name": "bad", "task": score, "direction": "maximize", "budget": Budget(), **fields})
 """
 
 
@@ -68,7 +69,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    folder = tmp_path_factory.mktemp("experiments")
+    folder = tmp_path_factory.mktemp("comparisons")
     (folder / "studies").mkdir()
     (folder / "studies" / "kinds.py").write_text(KINDS)
     (folder / "studies" / "instant.py").write_text(INSTANT)
@@ -111,7 +112,7 @@ def _record(source: Path, run_dir: RunDir) -> None:
 # Launched
 
 
-def test_an_experiment_is_launched_like_a_search(place: Place) -> None:
+def test_a_comparison_is_launched_like_a_search(place: Place) -> None:
     """A setting that fails is a result; what comes next is its report."""
     lines = place.first.splitlines()
     assert "6 trials in this launch; 6 of 6 done." in lines
@@ -135,7 +136,7 @@ def test_more_trials_than_it_has_are_refused(hpo: Hpo, write_study: Callable[...
     """With how many it has; nothing is stored."""
     write_study(KINDS, "kinds.py")
     assert _line(hpo("launch", "--study", "kinds", "--trials", "7", code=2)) == (
-        "Study 'kinds': the experiment has 3 settings with 2 repeats, so at most 6 trials, but its budget is 7."
+        "Study 'kinds': the comparison has 3 settings with 2 repeats, so at most 6 trials, but its budget is 7."
     )
     assert not run_dir.database.exists()
 
@@ -161,7 +162,7 @@ def test_a_changed_setting_is_refused_with_the_difference(hpo: Hpo, write_study:
     )
 
 
-def test_the_list_of_studies_counts_the_trials_of_an_experiment(hpo: Hpo, write_study: Callable[..., Path]) -> None:
+def test_the_list_of_studies_counts_the_trials_of_a_comparison(hpo: Hpo, write_study: Callable[..., Path]) -> None:
     """Before it was ever launched."""
     write_study(KINDS, "kinds.py")
     rows = {row["name"]: row for row in json.loads(hpo("studies", "--json").stdout)}
@@ -198,14 +199,9 @@ def test_the_list_of_studies_counts_the_trials_of_an_experiment(hpo: Hpo, write_
             id="name-in-the-place-of-figures",
         ),
         pytest.param(
-            "a = define(settings=vary('units', {1: {}}), space={'units': IntDistribution(1, 2)})",
-            "Study 'bad': give either `space` to search, or `settings` to compare, but got both.",
-            id="space-and-settings",
-        ),
-        pytest.param(
             "a = define(space={'units': IntDistribution(1, 2)})",
-            "Study 'bad': a search must have a number of trials. Write budget=Budget(trials=40), or give `settings`.",
-            id="neither-trials-nor-settings",
+            "Study 'bad': a search must have a number of trials. Write budget=Budget(trials=40).",
+            id="a-search-without-trials",
         ),
         pytest.param(
             "a = define(settings=vary('units', {1: {}}), base={'activation': score})",
@@ -214,7 +210,7 @@ def test_the_list_of_studies_counts_the_trials_of_an_experiment(hpo: Hpo, write_
         ),
     ],
 )
-def test_a_bad_experiment_is_refused(
+def test_a_bad_comparison_is_refused(
     hpo: Hpo, write_study: Callable[..., Path], run_dir: RunDir, text: str, message: str
 ) -> None:
     """Its file is named, with what is wrong in it, and nothing is stored."""
@@ -390,18 +386,18 @@ def test_studies_are_compared_in_a_table(hpo: Hpo) -> None:
 
 def test_a_comparison_says_which_figures_are_of_validation_images(hpo: Hpo, run_dir: RunDir) -> None:
     """Those of a search before its export; the others are of the test images."""
-    network: dict[str, Any] = {"dataset": "digits", "model": build_cnn}
+    network: dict[str, Any] = {"data": "digits", "model": build_cnn}
     storage = open_storage(resolve_url(None, run_dir), write=True)
     search = Recorded(
         storage, run_dir, **network, name="search", space={"x": IntDistribution(3, 3)}, budget=Budget(trials=1)
     )
     search.run(0.9, best_epoch=1, history={"val_accuracy": [0.9], "val_loss": [0.25]}, parameters=1000)
-    experiment = Recorded(storage, run_dir, **network, name="experiment", settings=vary("x", {4: {}}))
-    experiment.run(0.9, best_epoch=1, history={"val_accuracy": [0.9]}, test_accuracy=0.875, test_loss=0.5)
+    comparison = Recorded(storage, run_dir, **network, name="comparison", settings=vary("x", {4: {}}))
+    comparison.run(0.9, best_epoch=1, history={"val_accuracy": [0.9]}, test_accuracy=0.875, test_loss=0.5)
     backend_of(storage).engine.dispose()
-    _head, first, second, note = hpo("compare", "search", "experiment").stdout.splitlines()
+    _head, first, second, note = hpo("compare", "search", "comparison").stdout.splitlines()
     assert first.split() == ["search", "0.9", "0.25", "–", "–", "–", "1000", "–", "x=3"]
-    assert second.split() == ["experiment", "0.875", "0.5", "–", "–", "–", "–", "–", "x=4"]
+    assert second.split() == ["comparison", "0.875", "0.5", "–", "–", "–", "–", "–", "x=4"]
     assert note == "On validation images: search. `hpo export` measures a search's best on the test images."
 
 

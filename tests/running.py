@@ -1,0 +1,33 @@
+"""Trials of a study run in this process, as a worker runs them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hpo import Train
+from hpo.devices.slots import Slot
+from hpo.files.run_dir import RunDir
+from hpo.saved_model import export_check
+from hpo.study.found import FoundStudy, Study
+from hpo.trial.events import EventLog
+from hpo.trial.function import FunctionCalls
+from hpo.trial.runner import TrialRunner
+from hpo.trial.train import Trainings
+
+
+def runner(study: Study, run_dir: RunDir, *, interrupted: Callable[[], bool] = lambda: False) -> TrialRunner:
+    """What runs the trials of ``study``; it writes its events to ``events`` in the home of ``run_dir``."""
+    events = EventLog(Path(run_dir.home) / "events")
+    if isinstance(study.task, Train):
+        task: Trainings | FunctionCalls = Trainings(
+            FoundStudy(study),
+            study.task,
+            study.task.load_dataset(run_dir, seed=study.seed),
+            run_dir,
+            Slot(threads=1),
+            interrupted=interrupted,
+            events=events,
+            check_export=lambda model, dataset: export_check.check(model, dataset),
+        )
+    else:
+        task = FunctionCalls(study.task)
+    return TrialRunner(study, task, run_dir, interrupted=interrupted, events=events)
