@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "study": (
         *("seeds", "values", "budget", "direction", "space", "settings", "fingerprint", "task", "definition"),
-        *("search", "comparison", "found", "source_code", "siblings", "catalog"),
+        *("search", "comparison", "found", "source_code", "siblings", "catalog", "live"),
     ),
     "models": ("augmentation", "optimizer", "autoencoder", "cnn", "mlp", "stack", "transfer"),
     "storage": ("retry", "url", "command", "database", "trial_rows", "stored_study", "leases"),
@@ -45,9 +45,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "saved_model": (
         *("inspection", "code_file", "model_file", "proof", "export_check", "evaluation", "prediction", "export"),
     ),
-    "workers": ("cleanup", "failures", "processes", "launch", "worker"),
+    "workers": ("cleanup", "failures", "handover", "processes", "launch", "worker"),
     "web": ("dashboard",),
     "cli": ("stderr", "tables", "evaluation_view", "progress", "options", "look", "model", "search"),
+    "api": (),
     "__main__": (),
 }
 MOST_ENTRIES = 18  # directly in hpo/
@@ -85,7 +86,7 @@ def _allowed(path: Path, room: str, module: str) -> bool:
     own_room, own_module = _place(path)
     order = list(ROOMS)
     if own_room == "":  # the package hands on what a study file imports
-        return room == "study"
+        return room in ("study", "api")
     if room == "":
         return False
     if room != own_room:

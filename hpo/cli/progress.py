@@ -1,10 +1,11 @@
-"""A launch as it runs: a live table in a terminal, timestamped lines elsewhere."""
+"""A launch as it runs: a live table in a terminal, one line in a notebook, timestamped lines elsewhere."""
 
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,7 +24,9 @@ _QUIET_SECONDS = 60
 def progress(metric: str) -> Iterator[Show]:
     """Yield the function that shows each status of a launch."""
     console = Console()
-    if console.is_terminal:
+    if _is_notebook():
+        yield _NotebookCell(metric)
+    elif console.is_terminal:
         live = Live(console=console, refresh_per_second=4)
 
         def show(status: StudyStatus) -> None:
@@ -51,6 +54,32 @@ class _Lines:
             return
         self._finished, self._printed = status.finished, time.monotonic()
         print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {summary(status, self._metric)}", file=sys.stdout, flush=True)
+
+
+class _NotebookCell:
+    """Shows one output of a notebook cell, which changes as trials end."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._shown = ""
+        self._handle: Any = None
+
+    def __call__(self, status: StudyStatus) -> None:
+        from IPython.display import display
+
+        text = f"{status.name}  {summary(status, self._metric)}"
+        content = {"text/plain": text}
+        if self._handle is None:
+            self._handle = display(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        elif text != self._shown:
+            self._handle.update(content, raw=True)
+        self._shown = text
+
+
+def _is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
 
 
 def stopping_line(definition: Study, task: Train) -> str:

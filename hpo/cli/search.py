@@ -104,6 +104,7 @@ def worker(
     gpus: Annotated[str | None, typer.Option(help="all, none, or indices such as 0,1.")] = None,
     workers_per_gpu: Annotated[int | None, typer.Option(min=1, help="Worker processes on each GPU.")] = None,
     with_launcher: Annotated[bool, typer.Option("--with-launcher", hidden=True)] = False,
+    handover: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Join a launched study from any shell or machine, and run its trials until its budget has ended."""
     import logging
@@ -113,6 +114,7 @@ def worker(
     from hpo.files.run_dir import RunDir
     from hpo.storage.database import open_storage
     from hpo.storage.url import resolve_url
+    from hpo.workers.handover import received
     from hpo.workers.worker import stop_with_launcher, work
 
     if not with_launcher and (workers or gpus or workers_per_gpu):
@@ -126,7 +128,8 @@ def worker(
     # Before anything imports a backend, which reads them then.
     os.environ.update(slot.environment())
     opened = open_storage(resolve_url(storage, run_dir), write=True, wait=with_launcher)
-    ran = work(opened, study, run_dir, slot, file=file, is_watched=with_launcher)
+    known = None if handover is None else received(handover)
+    ran = work(opened, study, run_dir, slot, file=file, known=known, is_watched=with_launcher)
     print(f"The budget of {study} has ended; this worker ran {ran} trials.")
 
 

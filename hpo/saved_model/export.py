@@ -26,6 +26,7 @@ from hpo.saved_model import code_file, export_check, model_file
 from hpo.saved_model.inspection import inspect_model
 from hpo.saved_model.proof import prove, reason
 from hpo.storage import stored_study
+from hpo.study.found import FoundStudy
 from hpo.study.task import Train
 from hpo.trial.failures import is_disk_full
 from hpo.trial.measures import evaluate, in_batches
@@ -66,6 +67,7 @@ def export(
     number: int | None,
     retrain: bool,
     file: str | None = None,
+    known: FoundStudy | None = None,
     force: bool = False,
     announce: Callable[[str], None] = lambda message: None,
 ) -> Exported:
@@ -79,6 +81,7 @@ def export(
         retrain: train fresh weights on train and validation images together, for as many epochs as the trial's
             best had and at the learning rates it had; else take the trial's own best weights.
         file: where the study's code is on this machine; None looks for it.
+        known: the study with its code, if this process has it.
         force: replace files that no export wrote.
         announce: told what takes long before it begins.
 
@@ -90,7 +93,7 @@ def export(
         HpoError: the saved file does not predict what the model predicts.
         OSError: the disk is full; an earlier export is left as it was.
     """
-    definition = stored_study.found_again(study, file).definition
+    definition = stored_study.found_again(study, file, known).definition
     task = definition.task
     if not isinstance(task, Train):
         raise UsageError(f"The task of study {definition.name!r} is a function, so there is no model to export.")

@@ -150,14 +150,17 @@ def recorded(study: optuna.Study) -> dict[str, Any]:
     return attrs if typed(attrs, _RECORDED).keys() == _RECORDED.keys() else {}
 
 
-def found_again(study: optuna.Study, file: str | None = None) -> FoundStudy:
+def found_again(study: optuna.Study, file: str | None = None, known: FoundStudy | None = None) -> FoundStudy:
     """A stored study, its code found again in ``file``, else through the recorded source.
+
+    Args:
+        known: the study, if this process has it already.
 
     Raises:
         StudyChanged: the code here defines another study than the one recorded.
         StudyError: hpo did not launch it, or its source is not here.
     """
-    found = found_here(study, file)
+    found = known or found_here(study, file)
     _check_unchanged(found, recorded(study), amend=False)
     return found
 
@@ -264,6 +267,11 @@ def _record(study: optuna.Study, found: FoundStudy) -> None:
 
 def _find(name: str, attrs: Mapping[str, Any], file: str | None) -> FoundStudy:
     """The definition in ``file``; without one in the recorded source, or where it may lie on this machine."""
+    if not attrs["source"] and file is None:
+        raise StudyError(
+            f"Study {name!r} was launched from Python: only the process that made it, and the workers of that process, "
+            "have its code. To join, continue or export it from elsewhere, write it into a file and launch that."
+        )
     path, _, original = attrs["source"].rpartition(".py:")
     if file is not None:
         return catalog.load(f"{file}:{original}" if file.endswith(".py") else file)

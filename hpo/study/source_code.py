@@ -39,11 +39,11 @@ def code_of(
     reached = _reached(statements, variables)
     hashes: dict[str, Any] = {}
     for names, node in reached:
-        hashes.setdefault(", ".join(sorted(names)) or "the top level", hashlib.sha256()).update(_plain(node).encode())
+        hashes.setdefault(", ".join(sorted(names)) or "the top level", hashlib.sha256()).update(text_of(node).encode())
     code = {name: found.hexdigest()[:16] for name, found in hashes.items()}
     for file in siblings:
         code[file.relative_to(path.parent).as_posix()] = _file_digest(file)
-    return code | _stock_code() if stock or any(_is_stock(node) for _, node in reached) else code
+    return code | stock_code() if stock or any(_is_stock(node) for _, node in reached) else code
 
 
 def digest(code: Code) -> str:
@@ -76,7 +76,8 @@ def imported(path: Path) -> set[str]:
 
 
 @functools.cache
-def _stock_code() -> dict[str, str]:
+def stock_code() -> dict[str, str]:
+    """A hash of each module of `hpo.models`."""
     return {f"hpo/models/{path.name}": _file_digest(path) for path in sorted(_MODELS.glob("*.py"))}
 
 
@@ -86,16 +87,16 @@ def _tree(path: Path) -> ast.Module:
 
 def _file_digest(path: Path) -> str:
     try:
-        code = _plain(_tree(path)).encode()
+        code = text_of(_tree(path)).encode()
     except (SyntaxError, ValueError):  # a template, or one of an older Python, which lies in a package unused
         code = path.read_bytes()
     return hashlib.sha256(code).hexdigest()[:16]
 
 
-def _plain(node: object) -> str:
+def text_of(node: object) -> str:
     """A syntax tree as text, without docstrings and places; the same in all versions of Python (`ast.dump` is not)."""
     if isinstance(node, list):
-        return f"[{','.join(map(_plain, node))}]"
+        return f"[{','.join(map(text_of, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = dict(ast.iter_fields(node))
@@ -103,7 +104,7 @@ def _plain(node: object) -> str:
         fields["body"] = [statement for statement in node.body if not _is_text(statement)]
     # A field that is empty may be unknown to an older version; `kind` is the u of u"text".
     shown = {name: value for name, value in fields.items() if value not in (None, []) and name != "kind"}
-    return f"{type(node).__name__}({','.join(f'{name}={_plain(value)}' for name, value in shown.items())})"
+    return f"{type(node).__name__}({','.join(f'{name}={text_of(value)}' for name, value in shown.items())})"
 
 
 def _is_text(statement: ast.stmt) -> bool:

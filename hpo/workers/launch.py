@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -173,6 +174,9 @@ def _supervise(
 def _signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in a list instead of letting them end this process."""
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # Python tells signals to the main thread alone
+        yield received
+        return
     before = {
         signum: signal.signal(signum, lambda number, _frame: received.append(number))
         for signum in (signal.SIGINT, signal.SIGTERM)

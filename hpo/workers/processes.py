@@ -10,6 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import optuna
 from sqlalchemy.engine import URL
@@ -31,6 +32,7 @@ from hpo.storage.leases import (
     was_given_back,
 )
 from hpo.study.found import FoundStudy
+from hpo.workers.handover import handed_over
 
 _GRACE_SECONDS = 10  # by then a worker has given back its trial, or does not listen
 _MOST_DEATHS = 3  # a slot, of workers that held no trial, with no result in between
@@ -77,6 +79,7 @@ class WorkerProcesses:
         self._waited = 0.0  # for the storage, until trials were last looked at
         self._watch = Watch()
         self._watched = 0.0
+        self._handover: IO[bytes] | None = None  # of a study that no file has
 
     def start(self, most: int) -> None:
         """Start a worker in each slot, at ``most`` as many."""
@@ -137,6 +140,8 @@ class WorkerProcesses:
             for place in self._places.values():
                 give_back_of_worker(self._study, place.token, "interrupted")
         self._places.clear()
+        if self._handover:
+            self._handover.close()
 
     def _end_hung(self) -> None:
         """Fail each trial that runs longer than it may, and kill its process, which may not listen, if it is ours."""
@@ -192,8 +197,13 @@ class WorkerProcesses:
             "HPO_HOME": str(self._run_dir.home),
         }
         command = ["worker", "--study", self._study.study_name, "--with-launcher"]
+        descriptors = []
         if self._found.source:  # what is stored may be a path of another machine
             command += ["--file", self._found.source]
+        else:
+            self._handover = self._handover or handed_over(self._found)
+            descriptors = [self._handover.fileno()]
+            command += ["--handover", str(descriptors[0])]
         with log.open("ab") as stream:
             process = subprocess.Popen(
                 # -P: a file of the working folder must not stand in for one of hpo's.
@@ -205,6 +215,7 @@ class WorkerProcesses:
                 stderr=stream,
                 # A Ctrl-C in the terminal comes to us alone; we pass it on.
                 start_new_session=True,
+                pass_fds=descriptors,
             )
             self._places[process] = _Place(slot, token, log, stream.tell())
 
@@ -228,5 +239,7 @@ class WorkerProcesses:
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
     """Kill what an ended worker started and left: it has led a group of its own."""
+    if process.stdin:
+        process.stdin.close()
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

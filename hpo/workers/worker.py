@@ -52,12 +52,20 @@ _logger = logging.getLogger("hpo")
 
 
 def work(
-    storage: BaseStorage, name: str, run_dir: RunDir, slot: Slot, *, file: str | None = None, is_watched: bool = False
+    storage: BaseStorage,
+    name: str,
+    run_dir: RunDir,
+    slot: Slot,
+    *,
+    file: str | None = None,
+    known: FoundStudy | None = None,
+    is_watched: bool = False,
 ) -> int:
     """Run trials of the stored study ``name`` until its budget has ended.
 
     Args:
         file: where its code is on this machine; None looks for it.
+        known: the study, if it was handed over.
         is_watched: whether a launcher ends this process should a trial hang.
 
     Returns:
@@ -70,7 +78,7 @@ def work(
         Interrupted: SIGINT or SIGTERM; the trial that ran is given back.
     """
     study = stored_study.load(storage, name)
-    found = stored_study.found_again(study, file)
+    found = stored_study.found_again(study, file, known)
     siblings.offer_to_children()
     sampling.check(found.definition.sampler, found.definition.search_space)
     if isinstance(found.definition.task, Train):
