@@ -32,7 +32,7 @@ class Recorded:
         """The next trial, which runs with its parameters."""
         claim = Claims(self.study, self._found, "gpu-box-3-4242", "gpu:1").next()
         assert isinstance(claim, Claim)
-        self._found.definition.space_of(claim.origin).suggest(claim.trial)
+        self._found.definition.space_of(claim.configuration.origin).suggest(claim.trial)
         return claim
 
     def run(self, value: float | None, *, state: TrialState = TrialState.COMPLETE, **records: Any) -> None:

@@ -2,16 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import optuna
 
 from hpo import Train
 from hpo.devices.slots import Slot
 from hpo.files.run_dir import RunDir
 from hpo.saved_model import export_check
+from hpo.search.claims import Claim
+from hpo.storage.records import Configuration
 from hpo.study.found import FoundStudy, Study
 from hpo.trial.events import EventLog
 from hpo.trial.function import FunctionCalls
 from hpo.trial.runner import TrialRunner
 from hpo.trial.train import Trainings
+
+
+def claimed(trial: optuna.Trial, number: int = 0, **fields: Any) -> Claim:
+    """A claim of a trial that runs this configuration."""
+    return Claim(trial, Configuration(number, **{"uuid": "u", "seed": 11, **fields}))
 
 
 def runner(study: Study, run_dir: RunDir, *, interrupted: Callable[[], bool] = lambda: False) -> TrialRunner:

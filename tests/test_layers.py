@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("search", "comparison", "found", "source_code", "siblings", "catalog", "live"),
     ),
     "models": ("augmentation", "optimizer", "autoencoder", "cnn", "mlp", "stack", "transfer"),
-    "storage": ("retry", "url", "command", "database", "trial_rows", "stored_study", "leases"),
+    "storage": ("retry", "url", "command", "database", "records", "trial_rows", "stored_study", "leases"),
     "search": ("sampling", "pruning", "claims"),
     "results": ("trials", "status", "disk", "repeats", "report"),
     "trial": (

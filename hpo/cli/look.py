@@ -75,10 +75,11 @@ def trials(
         print_csv([row.as_json() for row in rows])
         return
     columns = ("number", "state", "value", "epochs", "best_epoch", "seconds", "stop_reason")
-    print_table([{**{name: getattr(row, name) for name in columns}, "params": short(row.params)} for row in rows])
+    shown = [row.as_json() for row in rows]
+    print_table([{**{name: row[name] for name in columns}, "params": short(row["params"])} for row in shown])
     for row in rows:
-        if row.failure is not None:
-            print(one_line(f"Trial {row.number} failed ({row.stop_reason}): {row.failure}"))
+        if row.result.failure is not None:
+            print(one_line(f"Trial {row.number} failed ({row.result.stop_reason}): {row.result.failure}"))
 
 
 def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
@@ -93,10 +94,11 @@ def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None
     for name, value in row.params.items():
         shown = f"{value:.6g}" if isinstance(value, float) else value
         print("  " + one_line(f"{name} = {shown}"))
-    if row.epochs is not None:
-        print(f"  {row.epochs} epochs, the best was {row.best_epoch}")
-    if row.stop_reason is not None:  # else another program's
-        print("  " + one_line(f"{row.seconds} s; {row.stop_reason}"))
+    fit = row.result.fit
+    if fit.epochs is not None:
+        print(f"  {fit.epochs} epochs, the best was {fit.best_epoch}")
+    if row.result.stop_reason is not None:  # else another program's
+        print("  " + one_line(f"{fit.seconds} s; {row.result.stop_reason}"))
 
 
 def report(

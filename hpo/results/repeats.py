@@ -85,9 +85,9 @@ def settings(study: optuna.Study) -> list[SettingAverage]:
     definition = stored_study.recorded(study).get("definition", {})
     if not definition.get("settings"):
         return [_average({"params": row.params}, [row]) for row in ranking(study)]
-    ended = [row for row in trials_of(study) if row.state in ("COMPLETE", "PRUNED") or row.failure is not None]
+    ended = [row for row in trials_of(study) if row.state in ("COMPLETE", "PRUNED") or row.result.failure is not None]
     return [
-        _average(setting, [row for row in ended if row.setting == index])
+        _average(setting, [row for row in ended if _setting(row) == index])
         for index, setting in enumerate(definition["settings"])
     ]
 
@@ -95,25 +95,35 @@ def settings(study: optuna.Study) -> list[SettingAverage]:
 def _average(setting: Mapping[str, Any], rows: Sequence[TrialRecord]) -> SettingAverage:
     figures = [_figures(row) for row in rows]
     names = [name for name in (*_RECORDS, *_LOGS) if any(name in each for each in figures)]
+    tested = [row.result.measures.test_images or 0 for row in rows]
+    validated = [row.result.fit.validation_images or 0 for row in rows]
     images = {
-        "test_accuracy": min((row.test_images for row in rows if row.test_images), default=0),
-        "val_accuracy": min((row.validation_images for row in rows if row.validation_images), default=0),
+        "test_accuracy": min(filter(None, tested), default=0),
+        "val_accuracy": min(filter(None, validated), default=0),
     }
+    failed = [row.result for row in rows if row.result.failure is not None]
     return SettingAverage(
         name=setting.get("name", ""),
         params=setting["params"],
         figures={name: Average.of([each[name] for each in figures if name in each]) for name in names},
         reported=setting.get("reported", {}),
-        failures=tuple(dict.fromkeys(f"{row.stop_reason}: {row.failure}" for row in rows if row.failure is not None)),
+        failures=tuple(dict.fromkeys(f"{result.stop_reason}: {result.failure}" for result in failed)),
         images={figure: count for figure, count in images.items() if count},
     )
 
 
+def _setting(row: TrialRecord) -> int | None:
+    """The index of the setting that a trial ran."""
+    return row.claim.configuration.origin.get("setting") if row.claim else None
+
+
 def _figures(row: TrialRecord) -> dict[str, float]:
+    result = row.result
     if row.value is None:  # failed; but of a model that was built this is known
-        return {} if row.parameters is None else {"parameters": row.parameters}
-    figures = {name: getattr(row, name) for name in _RECORDS if getattr(row, name) is not None}
-    epoch = (row.best_epoch or 0) - 1
+        return {} if result.model.parameters is None else {"parameters": result.model.parameters}
+    known = {"value": row.value, **vars(result.measures), **vars(result.model), **vars(result.fit)}
+    figures = {name: known[name] for name in _RECORDS if known[name] is not None}
+    epoch = (result.fit.best_epoch or 0) - 1
     if epoch >= 0:
-        figures |= {name: row.history[name][epoch] for name in _LOGS if len(row.history.get(name, ())) > epoch}
+        figures |= {name: result.history[name][epoch] for name in _LOGS if len(result.history.get(name, ())) > epoch}
     return figures

@@ -204,9 +204,10 @@ def _origin(study: optuna.Study, definition: Mapping[str, Any]) -> str:
     source = attrs.get("source", study.study_name)
     # A file is recorded as FILE.py:NAME.
     name = "" if source.rpartition(":")[2] == study.study_name else f" --name {study.study_name}"
-    precisions = sorted({row.precision for row in rows if row.precision})
+    day = max(str(row.as_json()["ended"])[:10] for row in rows)
+    precisions = sorted({row.result.model.precision for row in rows if row.result.model.precision})
     facts = [
-        f"`hpo launch --study {shlex.quote(source)}{name}{options}`, {max((row.ended or '')[:10] for row in rows)}",
+        f"`hpo launch --study {shlex.quote(source)}{name}{options}`, {day}",
         f"{status_of(study).finished} trials",
         *(_training(definition) if definition.get("task", {}).get("data") else ()),
         f"precision {', '.join(precisions)}" if precisions else "",

@@ -9,9 +9,9 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.results.trials import TrialRecord, claim_values, ended_at, ranked, records_of, started_at
+from hpo.results.trials import TrialRecord, ended_at, ranked, records_of, started_at
 from hpo.storage import stored_study
-from hpo.storage.leases import was_given_back
+from hpo.storage.records import claim_of, was_given_back
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def _busy_seconds(trials: list[FrozenTrial]) -> float:
 
 
 def _worker(trial: FrozenTrial) -> dict[str, Any]:
-    epochs, claim = trial.intermediate_values, claim_values(trial)
+    epochs, claim = trial.intermediate_values, claim_of(trial)
     return {
-        "worker": claim.get("worker"),
-        "device": claim.get("device"),
+        "worker": claim.worker if claim else None,
+        "device": claim.device if claim else None,
         "trial": trial.number,
         "epoch": max(epochs, default=0),
         "value": epochs[max(epochs)] if epochs else None,

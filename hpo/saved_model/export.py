@@ -102,10 +102,11 @@ def export(
     for place in {output, output.with_suffix(".keras"), model_file.card_path(output)}:
         check_output(place, _is_exported, force=force)
     row = best_of(study) if number is None else trial_of(study, number)
-    if row.best_epoch is None or row.value is None:
+    best_epoch = row.result.fit.best_epoch
+    if best_epoch is None or row.value is None:
         raise StudyError(
-            f"Trial {row.number} of {definition.name!r} has no result to export ({row.state}, {row.stop_reason}). "
-            f"`hpo trials --study {definition.name}` lists those that have."
+            f"Trial {row.number} of {definition.name!r} has no result to export "
+            f"({row.state}, {row.result.stop_reason}). `hpo trials --study {definition.name}` lists those that have."
         )
     dataset = task.load_dataset(run_dir, seed=definition.seed)
     stored_study.check_data(study, dataset.sha256)
@@ -115,11 +116,11 @@ def export(
     export_check.check(model, dataset)
     if retrain:
         images = len(dataset.train.labels) + len(dataset.validation.labels)
-        announce(f"Training trial {row.number} afresh: {row.best_epoch} epochs on {images} images.")
+        announce(f"Training trial {row.number} afresh: {best_epoch} epochs on {images} images.")
         weights = _retrained(task, row, dataset)
         model = _portable(task, row, dataset)
     else:
-        weights = _own_weights(model, study, row, run_dir)
+        weights = _own_weights(model, row, run_dir)
     _set_weights(model, weights)
     with TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
         saved = _saved(model, Path(folder), output, dataset)
@@ -130,7 +131,7 @@ def export(
             "study": definition.name,
             "trial": row.number,
             "params": row.params,
-            "epochs": row.best_epoch,
+            "epochs": best_epoch,
             "weights": "retrained on train and validation images" if retrain else "the trial's own best",
             "metrics": {
                 "search_value": row.value,
@@ -155,7 +156,7 @@ def export(
             "outputs": saved.outputs,
             "code": saved.code,
             "parameters": int(model.count_params()),
-            "trained_in": row.precision,
+            "trained_in": row.result.model.precision,
             "fingerprint": definition.fingerprint,
             "versions": stored_study.versions(),
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -187,10 +188,11 @@ def _is_exported(place: Path) -> bool:
 def _check_same(model: "keras.Model", row: TrialRecord, name: str) -> None:
     """Check that the study still builds the model that the trial trained."""
     count = int(model.count_params())
-    if row.parameters not in (None, count):
+    parameters = row.result.model.parameters
+    if parameters not in (None, count):
         raise StudyError(
             f"An export must be of the model that was searched, but trial {row.number} of {name!r} had "
-            f"{row.parameters:,} parameters and the study's code now builds {count:,}. Bring back the code that the "
+            f"{parameters:,} parameters and the study's code now builds {count:,}. Bring back the code that the "
             "trial ran with."
         )
 
@@ -199,29 +201,29 @@ def _retrained(task: Train, row: TrialRecord, dataset: Dataset) -> list[Any]:
     """Fresh weights, trained on train and validation images as the trial trained until its best epoch."""
     from hpo.trial import training
 
+    trained = row.result.model
     try:
-        model = build(task, row.params, dataset, seed=row.seed or 0, precision=row.precision or "float32")
+        model = build(task, row.params, dataset, seed=row.seed, precision=trained.precision or "float32")
         split = dataset.train_and_validation()
         if task.prepare is not None:
-            split = task.prepare(row.params, split, row.seed or 0)
+            split = task.prepare(row.params, split, row.seed)
         batch_size = row.params.get("batch_size", DEFAULT_BATCH_SIZE)
-        if row.physical_batch_size:
+        if trained.physical_batch_size:
             training.split_batches(model, training.HALVES)
         training.refit(
             model,
             split,
-            learning_rates=row.history["learning_rate"][: row.best_epoch],
-            batch_size=row.physical_batch_size or batch_size,
+            learning_rates=row.result.history["learning_rate"][: row.result.fit.best_epoch],
+            batch_size=trained.physical_batch_size or batch_size,
         )
     except TrialFailure as failure:
         raise HpoError(f"Trial {row.number} cannot be trained again ({failure.reason}): {failure}.") from failure
     return list(model.get_weights())
 
 
-def _own_weights(model: "keras.Model", study: optuna.Study, row: TrialRecord, run_dir: RunDir) -> list[Any]:
+def _own_weights(model: "keras.Model", row: TrialRecord, run_dir: RunDir) -> list[Any]:
     """The best weights that the trial kept, which are those of ``model``."""
-    attrs = study.get_trials(deepcopy=False)[row.number].user_attrs
-    artifact = stored_study.typed(attrs, {"weights": str}).get("weights", "")
+    artifact = row.result.weights or ""
     with TemporaryDirectory() as folder:
         path = Path(folder) / WEIGHTS_FILE
         try:
@@ -255,7 +257,7 @@ def _set_weights(model: "keras.Model", weights: list[Any]) -> None:
 
 def _portable(task: Train, row: TrialRecord, dataset: Dataset) -> "keras.Model":
     """The model, untrained and in float32, whatever it was trained in: half precision is slow on other hardware."""
-    return build(task, row.params, dataset, seed=row.seed or 0, precision="float32")
+    return build(task, row.params, dataset, seed=row.seed, precision="float32")
 
 
 @dataclass(frozen=True)

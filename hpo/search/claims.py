@@ -1,9 +1,10 @@
 """Claiming trials: exactly as many as the budget has, each by one worker, whoever joins, dies or comes back."""
 
 import contextlib
+import dataclasses
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,16 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.errors import StudyAmended, StudyError
 from hpo.search.sampling import begin, draws_in_turn, has_untried, kept, reseed, shared
 from hpo.storage.database import patience_of, study_lock
-from hpo.storage.leases import Watch, claim_of, give_back, give_back_lost, was_given_back
+from hpo.storage.leases import Watch, give_back, give_back_lost
+from hpo.storage.records import (
+    ClaimRecord,
+    Configuration,
+    claim_of,
+    configuration_of,
+    result_of,
+    token_of,
+    was_given_back,
+)
 from hpo.storage.stored_study import budget_of, is_amended
 from hpo.storage.trial_rows import take_waiting
 from hpo.study.found import FoundStudy
@@ -28,23 +38,21 @@ class Claim:
 
     Args:
         trial: Optuna's trial; asking it for a value samples or gives what is fixed.
-        seed: of this trial's weights and batches; a configuration that runs again keeps it.
-        attempt: 1, or more where the configuration was lost with a worker before.
-        configuration: counts from 0 within the study; attempts of one configuration share it.
-        uuid: of the configuration: a study of the same name, made after this one was deleted, has others.
-        origin: which of the study's planned trials it is, as in `hpo.study.settings.Planned`; empty if none.
+        configuration: what it runs.
     """
 
     trial: optuna.Trial
-    seed: int
-    attempt: int
-    configuration: int
-    uuid: str
-    origin: Mapping[str, int]
+    configuration: Configuration
 
     @property
     def number(self) -> int:
+        """The number of the trial within the study."""
         return self.trial.number
+
+    @property
+    def seed(self) -> int:
+        """Of this trial's weights and batches; a configuration that runs again keeps it."""
+        return self.configuration.seed
 
 
 @dataclass(frozen=True)
@@ -99,108 +107,87 @@ class Claims:
         # Out of the lock: sampling takes milliseconds, and only this trial's seed decides it.
         return self._begun(*taken)
 
-    def _drawn(self, trial_id: int, claim: dict[str, Any]) -> Claim:
+    def _drawn(self, trial_id: int, configuration: Configuration) -> Claim:
         """A claim whose parameters are all there, so that no other process draws the same."""
-        begun = self._begun(trial_id, claim)
+        begun = self._begun(trial_id, configuration)
         # If a draw fails, it fails once more when the trial asks for it, which is then a result.
         with contextlib.suppress(Exception):
-            self._definition.space_of(begun.origin).suggest(begun.trial)
+            self._definition.space_of(begun.configuration.origin).suggest(begun.trial)
         return begun
 
-    def _begun(self, trial_id: int, claim: dict[str, Any]) -> Claim:
+    def _begun(self, trial_id: int, configuration: Configuration) -> Claim:
         """The claim of a trial that has been made."""
-        reseed(self._study.sampler, derive_seed(self._definition.seed, "sampler", claim["configuration"]))
+        reseed(self._study.sampler, derive_seed(self._definition.seed, "sampler", configuration.number))
         try:
-            trial = begin(self._study, trial_id)
+            return Claim(begin(self._study, trial_id), configuration)
         except StudyError:
             give_back(self._study, trial_id, "interrupted")
             raise
-        return Claim(
-            trial=trial,
-            seed=claim["seed"],
-            attempt=claim["attempt"],
-            configuration=claim["configuration"],
-            uuid=claim["uuid"],
-            origin=_origin(claim),
-        )
 
     def _give_back_lost(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Give back what has lost its worker; the trials as they are then."""
         lost = give_back_lost(self._study, self._watch)
         for trial in trials:
             # A claim of ours whose answer was lost with the connection: we are not running it.
-            if trial.state == TrialState.RUNNING and claim_of(trial).get("token") == self._token:
+            if trial.state == TrialState.RUNNING and token_of(trial) == self._token:
                 give_back(self._study, trial._trial_id, "interrupted")
                 lost = True
         return self._study.get_trials(deepcopy=False) if lost else trials
 
-    def _take(self, trials: list[FrozenTrial]) -> tuple[int, dict[str, Any]] | None:
-        """Make a trial that runs, or take one that waits; its id and its claim, or None if nothing is left to run."""
+    def _take(self, trials: list[FrozenTrial]) -> tuple[int, Configuration] | None:
+        """Make a trial that runs, or take one that waits; its id and its configuration; None if nothing is left."""
         storage = self._study._storage
         # Somebody enqueued these with Optuna or in the dashboard.
         for trial in trials if self._definition.is_sampled else ():
             if trial.state == TrialState.WAITING:
-                claim = self._signed(self._new_configuration(map(claim_of, trials)))
-                if take_waiting(storage, trial._trial_id, {"claim": claim}):
-                    return trial._trial_id, claim
+                configuration = self._new_configuration(trials)
+                if take_waiting(storage, trial._trial_id, self._signed(configuration).as_attributes()):
+                    return trial._trial_id, configuration
         chosen = self._choose(trials)
         if chosen is None:
             return None
         configuration, system_attrs = chosen
-        claim = self._signed(configuration)
         # With its claim and its first beat in the same transaction: it never looks like another program's trial.
         template = optuna.trial.create_trial(
-            state=TrialState.RUNNING, user_attrs={"claim": claim}, system_attrs=system_attrs
+            state=TrialState.RUNNING,
+            user_attrs=self._signed(configuration).as_attributes(),
+            system_attrs=system_attrs,
         )
-        return storage.create_new_trial(self._study._study_id, template_trial=template), claim
+        return storage.create_new_trial(self._study._study_id, template_trial=template), configuration
 
-    def _choose(self, trials: list[FrozenTrial]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _choose(self, trials: list[FrozenTrial]) -> tuple[Configuration, dict[str, Any]] | None:
         """What to run next: what was lost, what is planned, then anything that the sampler has not tried.
 
         Returns:
-            The configuration's record and the trial's system attributes, or None if nothing is left.
+            The configuration and the trial's system attributes, or None if nothing is left.
         """
-        ours = [(trial, claim) for trial in trials if (claim := claim_of(trial))]
-        for trial, claim in _lost_configurations(ours):
-            died = trial.user_attrs.get("stop_reason") == "lost_worker"
+        for trial, lost in _lost_configurations(trials):
+            died = result_of(trial).stop_reason == "lost_worker"
             fixed = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            again = {**claim, "attempt": claim["attempt"] + 1, "deaths": claim["deaths"] + died}
+            again = dataclasses.replace(lost, attempt=lost.attempt + 1, deaths=lost.deaths + died)
             return again, {**kept(trial), **_fixed(fixed)}
-        claims = [claim for _trial, claim in ours]
-        configuration = self._new_configuration(claims)
-        started = [_origin(claim) for claim in claims]
+        configuration = self._new_configuration(trials)
+        started = [known.origin for known in map(configuration_of, trials) if known]
         for planned in self._definition.plan():
             if planned.origin not in started:
-                return {**configuration, **planned.origin}, _fixed(planned.params)
+                return dataclasses.replace(configuration, origin=planned.origin), _fixed(planned.params)
         definition = self._definition
         is_sampled = definition.is_sampled and not self._study.is_stopped
         if is_sampled and has_untried(definition.sampler, definition.search_space, trials):
             return configuration, {}
         return None
 
-    def _new_configuration(self, claims: Iterable[dict[str, Any]]) -> dict[str, Any]:
-        """The record of a configuration that is claimed first, by which later attempts refer to it.
+    def _new_configuration(self, trials: Iterable[FrozenTrial]) -> Configuration:
+        """A configuration that is claimed first.
 
         Numbered by ours alone: the trials of other programs, which take no lock, must not shift a seed.
         """
-        number = max((claim["configuration"] for claim in claims if claim), default=-1) + 1
-        seed = derive_seed(self._definition.seed, "trial", number)
-        return {"configuration": number, "uuid": uuid.uuid4().hex, "seed": seed, "attempt": 1, "deaths": 0}
+        number = max((known.number for known in map(configuration_of, trials) if known), default=-1) + 1
+        return Configuration(number, uuid.uuid4().hex, derive_seed(self._definition.seed, "trial", number))
 
-    def _signed(self, configuration: dict[str, Any]) -> dict[str, Any]:
-        return {
-            **configuration,
-            "worker": self._worker,
-            "device": self._device,
-            "token": self._token,
-            "code": digest(self._found.code),
-            "started": time.time(),
-        }
-
-
-def _origin(claim: dict[str, Any]) -> dict[str, int]:
-    """Which of the study's planned trials a claim is of; empty where it is of none."""
-    return {name: claim[name] for name in ("warm_start", "setting", "repeat") if name in claim}
+    def _signed(self, configuration: Configuration) -> ClaimRecord:
+        code = digest(self._found.code)
+        return ClaimRecord(configuration, self._worker, self._device, self._token, code, time.time())
 
 
 def _fixed(params: Params) -> dict[str, Any]:
@@ -210,16 +197,15 @@ def _fixed(params: Params) -> dict[str, Any]:
 
 def _counts(trial: FrozenTrial) -> bool:
     """Whether a trial takes one of the budget; what another program asked for does so when it has ended."""
-    is_taken = trial.state.is_finished() or (trial.state == TrialState.RUNNING and bool(claim_of(trial)))
+    is_taken = trial.state.is_finished() or (trial.state == TrialState.RUNNING and claim_of(trial) is not None)
     return is_taken and not was_given_back(trial)
 
 
-def _lost_configurations(
-    claimed: Iterable[tuple[FrozenTrial, dict[str, Any]]],
-) -> Iterator[tuple[FrozenTrial, dict[str, Any]]]:
-    """The last trials of those configurations that nobody runs and that have no result, each with its claim."""
-    attempts: dict[int, list[tuple[FrozenTrial, dict[str, Any]]]] = {}
-    for trial, claim in claimed:
-        attempts.setdefault(claim["configuration"], []).append((trial, claim))
+def _lost_configurations(trials: Iterable[FrozenTrial]) -> Iterator[tuple[FrozenTrial, Configuration]]:
+    """The last trials of those configurations that nobody runs and that have no result, each with its configuration."""
+    attempts: dict[int, list[tuple[FrozenTrial, Configuration]]] = {}
+    for trial in trials:
+        if known := configuration_of(trial):
+            attempts.setdefault(known.number, []).append((trial, known))
     # All of them: a claim whose answer was lost may have been made twice, and one of the two given back.
-    return (tried[-1] for tried in attempts.values() if all(was_given_back(trial) for trial, _claim in tried))
+    return (tried[-1] for tried in attempts.values() if all(was_given_back(trial) for trial, _known in tried))

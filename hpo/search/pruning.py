@@ -7,7 +7,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from hpo.storage.leases import claim_of, was_given_back
+from hpo.storage.records import configuration_of, was_given_back
 
 
 def should_prune(trial: optuna.Trial) -> bool:
@@ -38,5 +38,6 @@ class _Configurations:
 def _as_configuration(trial: FrozenTrial) -> FrozenTrial:
     """The trial with its configuration's number; one of another program keeps its own."""
     numbered = copy.copy(trial)
-    numbered.number = claim_of(trial).get("configuration", trial.number)
+    if known := configuration_of(trial):
+        numbered.number = known.number
     return numbered

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import optuna
 import sqlalchemy
@@ -18,6 +17,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import InvalidModel, TrialError, TrialTimeout
 from hpo.storage.database import BEAT, LEASE, backend_of
+from hpo.storage.records import (
+    GIVEN_BACK,
+    ResultRecord,
+    claim_of,
+    configuration_of,
+    result_of,
+    token_of,
+    was_given_back,
+)
 from hpo.storage.trial_rows import Pulse, finish_trial, mark_finished, pulses
 from hpo.storage.url import first_line
 from hpo.study.found import FoundStudy
@@ -26,11 +34,6 @@ from hpo.study.source_code import digest
 # A configuration that has killed one more worker than this is not tried on another.
 MAX_RETRIES = 3
 TOKEN = "HPO_WORKER_TOKEN"  # in a worker's environment: by it its launcher knows which claims are of that worker
-# What every claim records.
-_CLAIM = {
-    "configuration": int, "uuid": str, "seed": int, "attempt": int, "deaths": int, "worker": str, "device": str,
-    "token": str,
-}  # fmt: skip
 # Why a trial fails by a bug, and not by its configuration: once the code is mended, it may have a result.
 _MENDABLE = (TrialError.reason, InvalidModel.reason)
 _HURRIED_BEAT = 1  # seconds, after one that failed
@@ -110,14 +113,14 @@ def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:
         reason: "interrupted", or "lost_worker"; a configuration that has killed more workers than the study's
             ``max_retries`` counts as failed instead of running again.
     """
-    claim = claim_of(study._storage.get_trial(trial_id))
-    records: dict[str, Any] = {"stop_reason": reason, "given_back": True}
-    deaths = claim.get("deaths", 0) + 1
+    configuration = configuration_of(study._storage.get_trial(trial_id))
+    deaths = (configuration.deaths if configuration else 0) + 1
+    result = ResultRecord(stop_reason=reason, given_back=True)
     if reason == "lost_worker" and deaths > study.user_attrs.get("max_retries", MAX_RETRIES):
         who = "1 worker died while it" if deaths == 1 else f"{deaths} workers died while they"
-        records = {"stop_reason": reason, "failure": f"{who} ran this configuration"}
+        result = ResultRecord(stop_reason=reason, failure=f"{who} ran this configuration")
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # its worker told a result after all
-        finish_trial(study._storage, trial_id, TrialState.FAIL, None, records)
+        finish_trial(study._storage, trial_id, TrialState.FAIL, None, result.as_attributes())
 
 
 def give_back_lost(study: optuna.Study, watch: Watch) -> bool:
@@ -133,15 +136,15 @@ def give_back_lost(study: optuna.Study, watch: Watch) -> bool:
 def fail_hung(study: optuna.Study, trial_id: int, seconds: float) -> None:
     """End a running trial that has run for too many ``seconds`` as failed; not if it has ended."""
     failure = TrialTimeout(f"it ran longer than {seconds:g} seconds and its process was killed")
+    result = ResultRecord(stop_reason=failure.reason, failure=str(failure))
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-        records = {"stop_reason": failure.reason, "failure": str(failure)}
-        finish_trial(study._storage, trial_id, TrialState.FAIL, None, records)
+        finish_trial(study._storage, trial_id, TrialState.FAIL, None, result.as_attributes())
 
 
 def claimed(study: optuna.Study) -> list[tuple[FrozenTrial, str]]:
     """The trials that run, each with its worker's token; those of other programs are left out."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [(trial, claim_of(trial)["token"]) for trial in running if claim_of(trial)]
+    return [(trial, token) for trial in running if (token := token_of(trial))]
 
 
 def give_back_of_worker(study: optuna.Study, token: str, reason: str) -> list[int]:
@@ -150,11 +153,6 @@ def give_back_of_worker(study: optuna.Study, token: str, reason: str) -> list[in
     for trial in held:
         give_back(study, trial._trial_id, reason)
     return [trial.number for trial in held]
-
-
-def was_given_back(trial: FrozenTrial) -> bool:
-    """Whether the trial ended without a result through no fault of its own, so that it does not count."""
-    return trial.state == TrialState.FAIL and trial.user_attrs.get("given_back", False) is True
 
 
 def run_failed_again(study: optuna.Study, found: FoundStudy) -> int:
@@ -172,19 +170,11 @@ def run_failed_again(study: optuna.Study, found: FoundStudy) -> int:
         trial._trial_id
         for trial in trials
         if trial.state == TrialState.FAIL
-        and trial.user_attrs.get("stop_reason") in _MENDABLE
+        and result_of(trial).stop_reason in _MENDABLE
         and (claim := claim_of(trial))
         and not was_given_back(trial)
-        and not (has_result and claim.get("code") == code)
+        and not (has_result and claim.code == code)
     ]
     if failed:
-        mark_finished(storage, study_id, failed, "given_back")
+        mark_finished(storage, study_id, failed, GIVEN_BACK)
     return len(failed)
-
-
-def claim_of(trial: FrozenTrial) -> dict[str, Any]:
-    """What is recorded of the claim of a trial; empty if hpo did not claim it, whatever it has under that name."""
-    claim = trial.user_attrs.get("claim")
-    if isinstance(claim, dict) and all(isinstance(claim.get(name), kind) for name, kind in _CLAIM.items()):
-        return claim
-    return {}

@@ -18,6 +18,7 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
 
 from hpo.storage.database import backend_of, patience_of
+from hpo.storage.records import ENDED
 
 
 def finish_trial(
@@ -32,7 +33,7 @@ def finish_trial(
         optuna.exceptions.UpdateFinishedTrialError: the trial had ended, because its worker was presumed dead.
     """
     backend = backend_of(storage)
-    written = json.loads(json.dumps({**records, "ended": time.time()}))
+    written = json.loads(json.dumps({**records, ENDED: time.time()}))
     attempts = 0
 
     def write() -> None:

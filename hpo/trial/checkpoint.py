@@ -43,7 +43,7 @@ class Checkpoint:
 
 def kept_folder(run_dir: RunDir, study: str, claim: Claim) -> Path:
     """The folder of what is kept of a configuration while it runs, for all its attempts."""
-    return run_dir.trial(study, claim.configuration, claim.uuid)
+    return run_dir.trial(study, claim.configuration.number, claim.configuration.uuid)
 
 
 class Checkpoints:

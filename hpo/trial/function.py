@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import NanLoss, TrialError
 from hpo.search.claims import Claim
+from hpo.storage.records import ResultRecord
 from hpo.study.task import Function
 from hpo.trial.failures import is_out_of_memory
 from hpo.trial.outcome import Outcome
@@ -47,7 +48,9 @@ class FunctionCalls:
             raise TrialError(f"the objective must return a number, but returned {value!r}")
         if math.isnan(float(value)):
             raise NanLoss(f"the objective returned {value}")
-        return Outcome(state=TrialState.COMPLETE, value=float(value), stop_reason="completed", records=trial.epochs)
+        return Outcome(
+            state=TrialState.COMPLETE, value=float(value), result=ResultRecord(stop_reason="completed", fit=trial.fit)
+        )
 
     def _value(self, trial: ReportedTrial) -> Any:
         try:

@@ -1,9 +1,10 @@
 """How a trial ended."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from optuna.trial import TrialState
+
+from hpo.storage.records import ResultRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,5 +13,4 @@ class Outcome:
 
     state: TrialState
     value: float | None
-    stop_reason: str
-    records: dict[str, Any] = field(default_factory=dict)
+    result: ResultRecord

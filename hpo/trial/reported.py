@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hpo.errors import NanLoss, TrialInterrupted
 from hpo.search.claims import Claim
 from hpo.search.pruning import should_prune
+from hpo.storage.records import FitRecord, ResultRecord
 from hpo.storage.trial_rows import forget_reports
 from hpo.study.space import Params
 from hpo.trial.events import EventLog
@@ -31,11 +33,11 @@ class ReportedTrial:
         self.seed = claim.seed
         self.number = claim.number
         self.values: dict[int, float] = {}
-        self.records: dict[str, Any] = {}  # besides what every trial has
+        self.known = ResultRecord()  # what is known of its result besides what it reports
         self.history: dict[str, list[float]] = {}  # Keras's logs, a value per epoch
         self.storage_error: Exception | None = None  # which ended a report
         self._trial = claim.trial
-        self._is_planned = bool(claim.origin)
+        self._is_planned = bool(claim.configuration.origin)
         self._better = max if direction == "maximize" else min
         self._interrupted = interrupted
         self._events = events
@@ -90,11 +92,9 @@ class ReportedTrial:
         return self._better(self.values.values(), default=None)
 
     @property
-    def epochs(self) -> dict[str, Any]:
-        """What is recorded of the epochs of a trial that reported by itself; nothing if it did not."""
+    def fit(self) -> FitRecord:
+        """What is recorded of the epochs of a trial that reported by itself, beside what is known of them."""
         if not self.values:
-            return {}
-        return {
-            "epochs": len(self.values),
-            "best_epoch": next(epoch for epoch, value in self.values.items() if value == self.best),
-        }
+            return self.known.fit
+        best_epoch = next(epoch for epoch, value in self.values.items() if value == self.best)
+        return replace(self.known.fit, epochs=len(self.values), best_epoch=best_epoch)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hpo.errors import Outage, OutOfMemory, StudyError, TrialError, TrialFailure, TrialInterrupted
 from hpo.files.run_dir import RunDir
 from hpo.search.claims import Claim
+from hpo.storage.records import HISTORY, ResultRecord
 from hpo.study.found import Study
 from hpo.text import one_line
 from hpo.trial.checkpoint import kept_folder
@@ -63,13 +64,16 @@ class TrialRunner:
         """
         trial = ReportedTrial(claim, self._definition.search_direction, self._interrupted, self._events)
         try:
-            trial.params = self._definition.whole_params(self._definition.space_of(claim.origin).suggest(claim.trial))
+            trial.params = self._definition.whole_params(
+                self._definition.space_of(claim.configuration.origin).suggest(claim.trial)
+            )
             return self._run_task(claim, trial)
         except optuna.TrialPruned:
-            return Outcome(state=TrialState.PRUNED, value=trial.best, stop_reason="pruned", records=trial.epochs)
+            result = ResultRecord(stop_reason="pruned", fit=trial.fit)
+            return Outcome(state=TrialState.PRUNED, value=trial.best, result=result)
         except StudyError:
             if trial.history:
-                claim.trial.set_user_attr("history", trial.history)
+                claim.trial.set_user_attr(HISTORY, trial.history)
             raise
         except (Outage, TrialInterrupted, StorageInternalError, UpdateFinishedTrialError, SQLAlchemyError):
             raise  # not this trial's fault: it is given back
@@ -97,9 +101,11 @@ class TrialRunner:
         message = one_line(str(failure))[:_LONGEST_MESSAGE]
         cause = failure.__cause__
         _logger.warning("Trial %d failed (%s): %s", trial.number, failure.reason, message, exc_info=cause)
-        return Outcome(
-            state=TrialState.FAIL,
-            value=None,
+        result = ResultRecord(
             stop_reason=failure.reason,
-            records={**trial.epochs, **trial.records, "history": trial.history, "failure": message},
+            failure=message,
+            model=trial.known.model,
+            fit=trial.fit,
+            history=trial.history,
         )
+        return Outcome(state=TrialState.FAIL, value=None, result=result)

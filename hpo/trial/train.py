@@ -17,6 +17,7 @@ from hpo.errors import OutOfMemory, StudyError, TrialFailure
 from hpo.files.run_dir import RunDir
 from hpo.search.claims import Claim
 from hpo.storage import stored_study
+from hpo.storage.records import WEIGHTS, FitRecord, MeasureRecord, ResultRecord
 from hpo.study.found import FoundStudy
 from hpo.study.space import Params
 from hpo.study.task import Train
@@ -89,7 +90,7 @@ class Trainings:
             prepared = task.prepare(trial.params, dataset.train, trial.seed)
             dataset = dataclasses.replace(dataset, train=prepared)
         self._check_export(claim, trial)
-        trial.records = {"validation_images": len(dataset.validation.labels)}
+        trial.known = ResultRecord(fit=FitRecord(validation_images=len(dataset.validation.labels)))
         fitted = None
         try:
             fitted = self._fit(claim, trial, dataset, precision, in_halves=False)
@@ -105,21 +106,24 @@ class Trainings:
         pruned = fit.stop_reason == "pruned"
         if not pruned:
             self._keep_weights(claim, model)
-        if self._definition.reads_test_images:
-            trial.records.update(self._measured(model))
+        measures = self._measured(model) if self._definition.reads_test_images else MeasureRecord()
         return Outcome(
             state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
             value=fit.best_value,
-            stop_reason=fit.stop_reason,
-            records={
-                "epochs": fit.epochs,
-                "best_epoch": fit.best_epoch,
-                "seconds": round(fit.seconds, 3),
-                "seconds_to_best": round(fit.seconds_to_best, 3),
-                "images_per_second": round(fit.images_per_second, 1),
-                "history": fit.history,
-                **trial.records,
-            },
+            result=ResultRecord(
+                stop_reason=fit.stop_reason,
+                model=trial.known.model,
+                fit=FitRecord(
+                    epochs=fit.epochs,
+                    best_epoch=fit.best_epoch,
+                    seconds=round(fit.seconds, 3),
+                    seconds_to_best=round(fit.seconds_to_best, 3),
+                    images_per_second=round(fit.images_per_second, 1),
+                    validation_images=trial.known.fit.validation_images,
+                ),
+                measures=measures,
+                history=fit.history,
+            ),
         )
 
     def _check_export(self, claim: Claim, trial: ReportedTrial) -> None:
@@ -160,11 +164,12 @@ class Trainings:
         definition, task, params = self._definition, self._task, trial.params
         model = build(task, params, dataset, seed=trial.seed, precision=precision)
         batch_size = _batch_size(params)
+        described = training.describe(model)
         if in_halves:
             training.split_batches(model, training.HALVES)
             batch_size //= training.HALVES
-            trial.records["physical_batch_size"] = batch_size
-        trial.records.update(training.describe(model))
+            described = dataclasses.replace(described, physical_batch_size=batch_size)
+        trial.known = dataclasses.replace(trial.known, model=described)
         settings = training.FitSettings(
             epochs=min(params.get("epochs", definition.budget.max_epochs), definition.budget.max_epochs),
             batch_size=batch_size,
@@ -183,7 +188,7 @@ class Trainings:
             record=trial.record,
             interrupted=self._interrupted,
             # In halves, the optimizer holds more: what was kept of whole batches does not fit.
-            checkpoints=Checkpoints(kept / "halved" if in_halves else kept, claim.attempt),
+            checkpoints=Checkpoints(kept / "halved" if in_halves else kept, claim.configuration.attempt),
             resumed=lambda epoch: self._events.write("resume", trial=claim.number, epoch=epoch),
             history=trial.history,
         )
@@ -198,18 +203,18 @@ class Trainings:
             merge=self._task.merge,
         )
 
-    def _measured(self, model: Any) -> dict[str, float]:
-        """What the model's best weights do on the test images; averages over the classes, each the same weight."""
+    def _measured(self, model: Any) -> MeasureRecord:
+        """What the model's best weights do on the test images."""
         measured = evaluate(model, self._test, self._dataset.classes)
-        return {
-            "test_accuracy": measured.accuracy,
-            "test_loss": measured.loss,
-            "test_precision": measured.macro.precision,
-            "test_recall": measured.macro.recall,
-            "test_f1": measured.macro.f1,
-            "test_seconds": round(measured.seconds, 3),
-            "test_images": measured.images,
-        }
+        return MeasureRecord(
+            test_accuracy=measured.accuracy,
+            test_loss=measured.loss,
+            test_precision=measured.macro.precision,
+            test_recall=measured.macro.recall,
+            test_f1=measured.macro.f1,
+            test_seconds=round(measured.seconds, 3),
+            test_images=measured.images,
+        )
 
     def _keep_weights(self, claim: Claim, model: Any) -> None:
         """Upload the best weights, while Optuna still lets artifacts be added: before the trial ends."""
@@ -224,7 +229,7 @@ class Trainings:
             file_path=str(path),
             study_or_trial=claim.trial,
         )
-        claim.trial.set_user_attr("weights", artifact)
+        claim.trial.set_user_attr(WEIGHTS, artifact)
 
 
 def _batch_size(params: Params) -> int:

@@ -11,6 +11,7 @@ import keras
 
 from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, OutOfMemory, TrialFailure, TrialInterrupted
+from hpo.storage.records import ModelRecord
 from hpo.study.budget import Stopping
 from hpo.trial.callbacks import EpochWatch, Keeper, Record, StopAtNan, StopReason
 from hpo.trial.checkpoint import Checkpoint, Checkpoints
@@ -331,10 +332,10 @@ def _by(shape: tuple[int | None, ...]) -> str:
     return "x".join("any" if n is None else str(n) for n in shape)
 
 
-def describe(model: keras.Model) -> dict[str, Any]:
+def describe(model: keras.Model) -> ModelRecord:
     """What is recorded of a model: its number of parameters, its precision and the backend it runs on."""
-    return {
-        "parameters": int(model.count_params()),
-        "precision": model.dtype_policy.name,
-        "backend": keras.backend.backend(),
-    }
+    return ModelRecord(
+        parameters=int(model.count_params()),
+        precision=model.dtype_policy.name,
+        backend=keras.backend.backend(),
+    )

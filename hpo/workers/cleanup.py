@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from hpo.files.run_dir import RunDir
 from hpo.results.disk import artifact_files
-from hpo.storage.leases import claim_of, was_given_back
+from hpo.storage.records import configuration_of, was_given_back
 
 
 def remove_checkpoints(study: optuna.Study, run_dir: RunDir) -> None:
@@ -17,7 +17,7 @@ def remove_checkpoints(study: optuna.Study, run_dir: RunDir) -> None:
         return
     trials = study.get_trials(deepcopy=False)
     ended = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
-    uuids = {claim_of(trial).get("uuid") for trial in ended}
+    uuids = {known.uuid for known in map(configuration_of, ended) if known}
     for folder in folders:
         if folder.name.partition("-")[2] in uuids:
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import TooManyFailures
-from hpo.storage.leases import was_given_back
+from hpo.storage.records import result_of, was_given_back
 
 MAX_FAILURES = 5  # one after another
 
@@ -30,11 +30,11 @@ def stop_at_failures(study: optuna.Study, earlier: set[int], most: int) -> None:
     last = [trial for trial in results if trial.number not in earlier][-most:]
     if len(last) < most or any(trial.state != TrialState.FAIL for trial in last):
         return
-    reasons = {trial.user_attrs.get("stop_reason", "error") for trial in last}
+    reasons = {result_of(trial).stop_reason or "error" for trial in last}
     common = ", ".join(in_common(last, [trial for trial in results if trial.state != TrialState.FAIL]))
     raise TooManyFailures(
         f"The last {'trial' if most == 1 else f'{most} trials'} of {study.study_name!r} failed "
-        f"({', '.join(sorted(reasons))}), the latest with: {last[-1].user_attrs.get('failure', 'no message')}. "
+        f"({', '.join(sorted(reasons))}), the latest with: {result_of(last[-1]).failure or 'no message'}. "
         + (f"All of them have {common}, which no other trial has. " if common and most > 1 else "")
         + "Fix the study and launch it again."
     )

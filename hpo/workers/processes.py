@@ -24,13 +24,12 @@ from hpo.storage.database import BEAT, LEASE, patience_of, study_lock
 from hpo.storage.leases import (
     TOKEN,
     Watch,
-    claim_of,
     claimed,
     fail_hung,
     give_back_lost,
     give_back_of_worker,
-    was_given_back,
 )
+from hpo.storage.records import result_of, token_of, was_given_back
 from hpo.study.found import FoundStudy
 from hpo.workers.handover import handed_over
 
@@ -119,9 +118,7 @@ class WorkerProcesses:
     def ran(self) -> int:
         """How many trials the workers have brought to an end."""
         trials = self._study.get_trials(deepcopy=False)
-        return sum(
-            t.state.is_finished() and not was_given_back(t) and claim_of(t).get("token") in self._tokens for t in trials
-        )
+        return sum(t.state.is_finished() and not was_given_back(t) and token_of(t) in self._tokens for t in trials)
 
     def stop(self, received: list[int]) -> None:
         """End every worker: ask, wait, then kill, at once where a signal is received; and give back what they held."""
@@ -221,8 +218,8 @@ class WorkerProcesses:
 
     def _has_lost_a_trial(self, token: str) -> bool:
         """Whether a worker died with a trial, which others may have given back first: its retries are counted."""
-        lost = [t for t in self._study.get_trials(deepcopy=False) if t.user_attrs.get("stop_reason") == "lost_worker"]
-        return any(claim_of(trial).get("token") == token for trial in lost)
+        lost = [t for t in self._study.get_trials(deepcopy=False) if result_of(t).stop_reason == "lost_worker"]
+        return any(token_of(trial) == token for trial in lost)
 
     def _count_death(self, returncode: int, place: _Place) -> None:
         states = status_of(self._study).states

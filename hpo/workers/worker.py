@@ -1,6 +1,7 @@
 """The loop of one worker process: claim a trial, keep it alive, run it, tell the result, repeat."""
 
 import contextlib
+import dataclasses
 import faulthandler
 import gc
 import logging
@@ -171,11 +172,15 @@ class Worker:
         """Run a trial to its end; whether it failed."""
         storage, trial_id = self._study._storage, claim.trial._trial_id
         started = time.perf_counter()
-        _logger.info("Trial %d started (attempt %d, seed %d)", claim.number, claim.attempt, claim.seed)
+        _logger.info("Trial %d started (attempt %d, seed %d)", claim.number, claim.configuration.attempt, claim.seed)
         self._held = claim
         with Lease(storage, trial_id), self._limited(claim):
             try:
-                facts = {"configuration": claim.configuration, "attempt": claim.attempt, "worker": self._name}
+                facts = {
+                    "configuration": claim.configuration.number,
+                    "attempt": claim.configuration.attempt,
+                    "worker": self._name,
+                }
                 self._events.write("claim", trial=claim.number, **facts)
                 outcome = self._run_trial(claim)
                 self._tell(claim, outcome, time.perf_counter() - started)
@@ -230,20 +235,19 @@ class Worker:
 
     def _tell(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         trial_id = claim.trial._trial_id
-        records: dict[str, Any] = {
-            "seconds": round(seconds, 3),
-            **outcome.records,
-            "stop_reason": outcome.stop_reason,
-        }
-        failure = sampling.learn(claim.trial, outcome.state, outcome.value, records)
+        recorded = outcome.result
+        if recorded.fit.seconds is None:
+            recorded = dataclasses.replace(recorded, fit=dataclasses.replace(recorded.fit, seconds=round(seconds, 3)))
+        attributes = recorded.as_attributes()
+        failure = sampling.learn(claim.trial, outcome.state, outcome.value, attributes)
         result = {"state": outcome.state.name, "value": outcome.value}
         self._events.write("tell", trial=claim.number, **result)
-        finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, records)
+        finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, attributes)
         self._events.write("told", trial=claim.number, **result)
         self._run_trial.forget(claim)
         shown = "no value" if outcome.value is None else f"{outcome.value:.4f}"
         _logger.info(
-            "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, outcome.stop_reason
+            "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, recorded.stop_reason
         )
         if failure is not None:
             raise failure

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.files.run_dir import RunDir
 from hpo.storage import stored_study
 from hpo.storage.database import backend_of, open_storage
-from hpo.storage.leases import was_given_back
+from hpo.storage.records import was_given_back
 from hpo.storage.url import resolve_url
 
 Event = dict[str, Any]

@@ -9,7 +9,7 @@ from faults.launching import Begin, Faults, kill_at_random
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from hpo.storage.leases import was_given_back
+from hpo.storage.records import was_given_back
 
 EXPERIMENT = """
 import time

@@ -14,12 +14,11 @@ import pytest
 from definitions import define
 from keras import layers
 from optuna.distributions import CategoricalDistribution
-from running import runner
+from running import claimed, runner
 
 from hpo import Budget, Stopping, datasets
 from hpo.datasets import Dataset
 from hpo.files.run_dir import RunDir
-from hpo.search.claims import Claim
 
 EPOCHS = 4
 BATCH = 32
@@ -62,8 +61,8 @@ def _records(build: Callable[[], keras.Model], tmp_path: Path) -> dict[str, Any]
         precision="mixed_bfloat16",
         validation=VALIDATION,
     )
-    claim = Claim(optuna.create_study().ask(), seed=0, attempt=1, configuration=0, uuid="u", origin={})
-    return runner(definition, RunDir(tmp_path))(claim).records
+    claim = claimed(optuna.create_study().ask(), seed=0)
+    return runner(definition, RunDir(tmp_path))(claim).result.as_attributes()
 
 
 @pytest.mark.parametrize("kind", MODELS)

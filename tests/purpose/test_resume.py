@@ -13,7 +13,7 @@ from faults.launching import Begin
 
 from hpo.devices.slots import slots
 from hpo.files.run_dir import RunDir
-from hpo.storage.leases import was_given_back
+from hpo.storage.records import was_given_back
 
 KILLED_AFTER = 3  # epochs; eight are trained, with the learning rate lowered and the end decided by counts of epochs
 

@@ -20,7 +20,7 @@ from hpo import datasets
 from hpo.errors import FileError, HpoError, StudyError, UsageError
 from hpo.files.run_dir import RunDir
 from hpo.files.writing import write_json
-from hpo.results.trials import trial_of
+from hpo.results.trials import TrialRecord, trial_of
 from hpo.saved_model import model_file
 from hpo.saved_model.export import Exported, export
 from hpo.saved_model.proof import Proof
@@ -183,11 +183,17 @@ def test_what_cannot_be_exported_leaves_no_file(
     assert (runs.test_reads.read_text() if runs.test_reads.exists() else "") == reads
 
 
+def _with_model(trial: TrialRecord, **fields: Any) -> TrialRecord:
+    """The trial with other things recorded of its model."""
+    model = dataclasses.replace(trial.result.model, **fields)
+    return dataclasses.replace(trial, result=dataclasses.replace(trial.result, model=model))
+
+
 def test_a_model_that_is_not_the_trial_s_is_refused_before_it_is_trained(
     study: optuna.Study, runs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody edited the study's code: nothing is trained, read or written."""
-    row = dataclasses.replace(trial_of(study, 0), parameters=7)
+    row = _with_model(trial_of(study, 0), parameters=7)
     monkeypatch.setattr("hpo.saved_model.export.trial_of", lambda study, number: row)
     monkeypatch.setattr(training, "refit", lambda *arguments, **others: pytest.fail("trained"))
     with pytest.raises(StudyError, match=r"trial 0 of 'small' had 7 parameters and the study's code now builds \d+"):
@@ -302,7 +308,8 @@ def test_a_trial_of_halved_batches_is_retrained_in_halves(
 
     monkeypatch.setattr(training, "refit", spied)
     row = trial_of(study, 0)
-    row = dataclasses.replace(row, params={**row.params, "batch_size": batch_size}, physical_batch_size=half)
+    row = dataclasses.replace(row, params={**row.params, "batch_size": batch_size})
+    row = _with_model(row, physical_batch_size=half)
     monkeypatch.setattr("hpo.saved_model.export.trial_of", lambda study, number: row)
     export(study, runs, tmp_path / "best.h5", number=0, retrain=True)
     assert seen == [(half, 2)]

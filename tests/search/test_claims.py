@@ -65,10 +65,11 @@ def _definition(**changes: Any) -> FoundStudy:
         "name": "s",
         "task": lambda params, trial: 0.0,
         "direction": "maximize",
-        "space": {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])},
         "budget": Budget(trials=3),
-        "sampler": RandomSampler(),
     }
+    if "settings" not in changes:
+        space = {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])}
+        fields |= {"space": space, "sampler": RandomSampler()}
     return found(**{**fields, **changes})
 
 
@@ -122,7 +123,7 @@ def test_a_failed_trial_counts_and_one_given_back_does_not(storage: BaseStorage,
     finish_trial(storage, _take(claims).trial._trial_id, TrialState.FAIL, None, {"stop_reason": "error"})
     give_back(claims._study, _take(claims).trial._trial_id, "interrupted")
     again = _take(claims)
-    assert again.attempt == 2
+    assert again.configuration.attempt == 2
     _finish(again)
     assert claims.next() is None
 
@@ -152,9 +153,9 @@ def test_what_failed_by_the_code_runs_again_once_it_is_mended(
     claims = Claims(claims._study, definition, "host-1", "cpu")
     stored_study.create_or_resume(sqlite, definition, run_dir, amend=True)
     taken = [_take(claims) for _ in range(count)]
-    assert [(claim.configuration, claim.attempt) for claim in taken] == [(0, 2), (2, 2)][:count]
+    assert [(claim.configuration.number, claim.configuration.attempt) for claim in taken] == [(0, 2), (2, 2)][:count]
     if taken:
-        assert taken[0].origin == {"warm_start": 0}
+        assert taken[0].configuration.origin == {"warm_start": 0}
         assert claims._definition.search_space.suggest(taken[0].trial) == params
 
 
@@ -166,10 +167,10 @@ def test_a_lost_configuration_runs_again_with_its_parameters_and_seed(storage: B
     assert give_back_of_worker(claims._study, "another", "lost_worker") == []
     assert give_back_of_worker(claims._study, _token(lost), "lost_worker") == [0]
     again = _take(claims)
-    assert (again.number, again.attempt, again.seed) == (1, 2, lost.seed)
+    assert (again.number, again.configuration.attempt, again.seed) == (1, 2, lost.seed)
     assert again.trial.suggest_float("x", 0, 1) == params["x"]
     assert again.trial.suggest_categorical("kind", ["a", "b"]) == params["kind"]
-    assert _take(claims).attempt == 1
+    assert _take(claims).configuration.attempt == 1
 
 
 def test_a_lost_configuration_keeps_its_generation(sqlite: BaseStorage, run_dir: RunDir) -> None:
@@ -191,7 +192,7 @@ def test_a_configuration_that_kills_its_workers_counts_as_failed(storage: BaseSt
     claims = _claims(storage, run_dir, budget=Budget(trials=1))
     for attempt in range(1, MAX_RETRIES + 2):
         claim = _take(claims)
-        assert claim.attempt == attempt
+        assert claim.configuration.attempt == attempt
         give_back_of_worker(claims._study, _token(claim), "lost_worker")
     assert claims.next() is None
     assert claims._study.trials[-1].user_attrs["failure"] == "4 workers died while they ran this configuration"
@@ -260,7 +261,7 @@ def test_warm_starts_come_first_and_once(storage: BaseStorage, run_dir: RunDir) 
     assert first.trial.suggest_float("x", 0, 1) == 0.25
     assert first.trial.suggest_categorical("kind", ["a", "b"]) == "b"
     assert second.trial.suggest_float("x", 0, 1) == 0.5
-    assert [bool(claim.origin) for claim in (first, second, third)] == [True, True, False]
+    assert [bool(claim.configuration.origin) for claim in (first, second, third)] == [True, True, False]
 
 
 def test_a_trial_enqueued_by_optuna_is_taken(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -294,7 +295,7 @@ def test_a_foreign_claim_is_another_program_s_business(claim: Any, sqlite: BaseS
         value = 1.0 if state == TrialState.COMPLETE else None
         claims._study.add_trial(optuna.create_trial(state=state, value=value, user_attrs={"claim": claim}))
     claimed = _take(claims)
-    assert (claimed.number, claimed.configuration, claimed.attempt) == (3, 0, 1)
+    assert (claimed.number, claimed.configuration.number, claimed.configuration.attempt) == (3, 0, 1)
     assert run_failed_again(claims._study, claims._found) == 0
     assert give_back_of_worker(claims._study, "x", "lost_worker") == []
     assert claims._study.trials[0].state == TrialState.RUNNING
@@ -310,7 +311,7 @@ def test_trials_of_other_programs_shift_no_seed(sqlite: BaseStorage, run_dir: Ru
     assert taken is not None
     claims._token = "another"
     third = _take(claims)
-    assert [first.configuration, taken[1]["configuration"], third.configuration] == [0, 1, 2]
+    assert [first.configuration.number, taken[1].number, third.configuration.number] == [0, 1, 2]
     assert (first.number, third.number) == (0, 3)
 
 
@@ -345,7 +346,7 @@ def test_a_claim_whose_answer_was_lost_is_made_once(storage: BaseStorage, run_di
     for _ in range(2):
         claims._take(trials)
     claim = _take(claims)
-    assert (claim.number, claim.attempt) == (2, 2)
+    assert (claim.number, claim.configuration.attempt) == (2, 2)
     assert isinstance(other.next(), Wait)
     _finish(claim)
     assert (claims.next(), other.next()) == (None, None)
@@ -361,7 +362,7 @@ def test_a_claim_that_two_hold_leads_to_one_more(storage: BaseStorage, run_dir: 
         backend_of(storage).record_heartbeat(trial._trial_id)
     claim = other.next()
     assert isinstance(claim, Claim)
-    assert (claim.configuration, claim.attempt) == (1, 1)
+    assert (claim.configuration.number, claim.configuration.attempt) == (1, 1)
     states = [trial.state for trial in claims._study.trials]
     assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.RUNNING]
 
@@ -391,7 +392,7 @@ def test_a_lost_trial_of_another_machine_comes_back(
     assert (trials[dead.number].state, trials[alive.number].state) == (TrialState.FAIL, TrialState.RUNNING)
     assert trials[dead.number].user_attrs["stop_reason"] == "lost_worker"
     again = _take(_claims(storage, run_dir, budget=Budget(trials=2)))
-    assert (again.configuration, again.attempt) == (dead.configuration, 2)
+    assert (again.configuration.number, again.configuration.attempt) == (dead.configuration.number, 2)
 
 
 def test_draws_depend_on_seed_and_trial_number_alone(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -443,8 +444,8 @@ def test_a_comparison_is_claimed_setting_by_setting(storage: BaseStorage, run_di
     """By whoever comes: every setting once before any is again, each claim with a seed of its own, and then no more."""
     one, two = _comparison(storage, run_dir, "host-1"), _comparison(storage, run_dir, "host-2")
     taken = [_take(claims) for claims in (one, two, two, one, two, one)]
-    assert [claim.origin for claim in taken] == SETTINGS
-    assert [claim.attempt for claim in taken] == [1] * 6
+    assert [claim.configuration.origin for claim in taken] == SETTINGS
+    assert [claim.configuration.attempt for claim in taken] == [1] * 6
     assert len({claim.seed for claim in taken}) == 6
     assert isinstance(one.next(), Wait)
     for claim in taken:
@@ -458,7 +459,7 @@ def test_a_claim_has_the_parameters_of_its_setting(storage: BaseStorage, run_dir
     params = []
     for _ in range(3):
         claim = _take(claims)
-        params.append(claims._definition.space_of(claim.origin).suggest(claim.trial))
+        params.append(claims._definition.space_of(claim.configuration.origin).suggest(claim.trial))
         _finish(claim)
     assert params == [{"x": 1}, {"x": 2, "kind": "b"}, {"x": 3}]
     assert [trial.params for trial in claims._study.trials] == params
@@ -473,7 +474,7 @@ def test_a_comparison_goes_on_where_it_was_left(storage: BaseStorage, run_dir: R
     assert give_back_of_worker(claims._study, _token(lost), "lost_worker") == [lost.number]
     later = _comparison(storage, run_dir, "host-2")
     again = [_take(later) for _ in range(5)]
-    assert [(claim.origin, claim.attempt) for claim in again] == [
+    assert [(claim.configuration.origin, claim.configuration.attempt) for claim in again] == [
         (SETTINGS[1], 2),
         (SETTINGS[2], 2),
         *((origin, 1) for origin in SETTINGS[3:]),
@@ -490,10 +491,10 @@ def test_a_setting_that_kills_its_workers_counts_as_failed(storage: BaseStorage,
     claims = _comparison(storage, run_dir, settings=vary("x", {1: {}, 2: {}}), repeats=1)
     for attempt in range(1, MAX_RETRIES + 2):
         claim = _take(claims)
-        assert (claim.origin, claim.attempt) == ({"setting": 0, "repeat": 0}, attempt)
+        assert (claim.configuration.origin, claim.configuration.attempt) == ({"setting": 0, "repeat": 0}, attempt)
         give_back_of_worker(claims._study, _token(claim), "lost_worker")
     last = _take(claims)
-    assert last.origin == {"setting": 1, "repeat": 0}
+    assert last.configuration.origin == {"setting": 1, "repeat": 0}
     _finish(last)
     assert claims.next() is None
 
@@ -506,7 +507,7 @@ def test_a_part_of_a_comparison_can_be_run_and_later_the_rest(storage: BaseStora
         _finish(claim)
     assert part.next() is None
     whole = _comparison(storage, run_dir)
-    assert [_take(whole).origin for _ in range(4)] == SETTINGS[2:]
+    assert [_take(whole).configuration.origin for _ in range(4)] == SETTINGS[2:]
     assert isinstance(whole.next(), Wait)
 
 
@@ -517,7 +518,7 @@ def test_a_trial_that_somebody_enqueued_is_no_part_of_a_comparison(storage: Base
     first = _take(claims)
     claims._study.enqueue_trial({"x": 4})
     taken = [first, *(_take(claims) for _ in range(5))]
-    assert [claim.origin for claim in taken] == SETTINGS
+    assert [claim.configuration.origin for claim in taken] == SETTINGS
     for claim in taken:
         _finish(claim)
     assert claims.next() is None

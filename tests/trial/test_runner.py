@@ -19,7 +19,7 @@ from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
-from running import runner
+from running import claimed, runner
 
 from hpo import Budget, Setting, Stopping
 from hpo.datasets import Dataset, Split
@@ -28,6 +28,7 @@ from hpo.files.run_dir import RunDir
 from hpo.saved_model import export_check
 from hpo.search.claims import Claim
 from hpo.storage import stored_study
+from hpo.storage.records import FitRecord
 from hpo.study.found import Study
 from hpo.trial import training
 from hpo.trial.model import _warn_once
@@ -59,7 +60,7 @@ def _run(
         pruner=ThresholdPruner(lower=0.5),
         storage=storage,
     )
-    claim = Claim(study.ask(), seed=11, attempt=1, configuration=0, uuid="u", origin={"warm_start": 0} if warm else {})
+    claim = claimed(study.ask(), origin={"warm_start": 0} if warm else {})
     run = runner(definition, RunDir(tmp_path), interrupted=lambda: interrupted)
     return run(claim)
 
@@ -73,7 +74,7 @@ def test_an_objective_sees_its_trial(tmp_path: Path) -> None:
         return float(params["x"])
 
     outcome = _run(score, tmp_path)
-    assert (outcome.state, outcome.stop_reason) == (TrialState.COMPLETE, "completed")
+    assert (outcome.state, outcome.result.stop_reason) == (TrialState.COMPLETE, "completed")
     assert outcome.value is not None
     assert 0 <= outcome.value <= 1
 
@@ -101,8 +102,8 @@ def test_a_pruned_trial_keeps_its_best_value_and_its_curve(tmp_path: Path) -> No
         raise AssertionError("not reached")
 
     outcome = _run(score, tmp_path)
-    assert (outcome.state, outcome.value, outcome.stop_reason) == (TrialState.PRUNED, 0.9, "pruned")
-    assert outcome.records == {"epochs": 3, "best_epoch": 2}
+    assert (outcome.state, outcome.value, outcome.result.stop_reason) == (TrialState.PRUNED, 0.9, "pruned")
+    assert outcome.result.fit == FitRecord(epochs=3, best_epoch=2)
 
 
 @pytest.mark.filterwarnings("ignore:The reported value is ignored:UserWarning")
@@ -173,9 +174,9 @@ def _reports_nan(params: dict[str, Any], trial: ReportedTrial) -> float:
 def test_failures_have_a_type_and_one_line(objective: Score, reason: str, failure: str, tmp_path: Path) -> None:
     """The study goes on."""
     outcome = _run(objective, tmp_path)
-    assert (outcome.state, outcome.value, outcome.stop_reason) == (TrialState.FAIL, None, reason)
-    assert failure in outcome.records["failure"]
-    assert "\n" not in outcome.records["failure"]
+    assert (outcome.state, outcome.value, outcome.result.stop_reason) == (TrialState.FAIL, None, reason)
+    assert failure in outcome.result.as_attributes()["failure"]
+    assert "\n" not in outcome.result.as_attributes()["failure"]
 
 
 def test_the_traceback_of_a_failure_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -184,7 +185,7 @@ def test_the_traceback_of_a_failure_is_in_the_log(tmp_path: Path, caplog: pytest
     def score(params: dict[str, Any], trial: ReportedTrial) -> float:
         raise ValueError("\x1b[1mno such layer\x1b[0m\nat all")
 
-    assert _run(score, tmp_path).records["failure"] == "ValueError: no such layer at all"
+    assert _run(score, tmp_path).result.as_attributes()["failure"] == "ValueError: no such layer at all"
     assert "Traceback" in caplog.text
     assert 'raise ValueError("' in caplog.text
 
@@ -196,7 +197,7 @@ def test_an_objective_without_memory_has_that_type(tmp_path: Path, sqlite: BaseS
     def score(params: dict[str, Any], trial: ReportedTrial) -> float:
         raise MemoryError
 
-    assert _run(score, tmp_path, storage=sqlite).stop_reason == "out_of_memory"
+    assert _run(score, tmp_path, storage=sqlite).result.stop_reason == "out_of_memory"
 
 
 # Comparisons
@@ -211,10 +212,15 @@ def _claim(definition: Study, setting: int | None = None, storage: BaseStorage |
         storage=storage,
     )
     if setting is None:
-        return Claim(study.ask(), seed=11, attempt=1, configuration=100, uuid="u", origin={})
+        return claimed(study.ask(), 100)
     study.enqueue_trial(dict(definition.settings[setting].params))
     origin = {"setting": setting, "repeat": 0}
-    return Claim(study.ask(), seed=11, attempt=1, configuration=setting, uuid="u", origin=origin)
+    return claimed(study.ask(), setting, origin=origin)
+
+
+def _attempt(claim: Claim, **fields: Any) -> Claim:
+    """The claim with other fields of its configuration."""
+    return dataclasses.replace(claim, configuration=dataclasses.replace(claim.configuration, **fields))
 
 
 def test_the_base_lies_under_what_is_suggested(tmp_path: Path) -> None:
@@ -277,7 +283,7 @@ def test_no_pruner_ends_a_trial_of_a_comparison(tmp_path: Path) -> None:
     run = runner(definition, RunDir(tmp_path))
     outcome = run(_claim(definition, 0))
     assert (outcome.state, outcome.value) == (TrialState.COMPLETE, 0.2)
-    assert outcome.records == {"epochs": 3, "best_epoch": 2}
+    assert outcome.result.fit == FitRecord(epochs=3, best_epoch=2)
 
 
 def _one_layer(params: dict[str, Any], dataset: Dataset) -> Any:
@@ -319,24 +325,26 @@ def test_a_comparison_measures_its_trials_on_the_test_images(tmp_path: Path) -> 
     run_dir = RunDir(tmp_path)
     run = runner(definition, run_dir)
     patient, usual, learning = (run(_claim(definition, setting)) for setting in range(3))
-    assert (patient.stop_reason, patient.records["epochs"]) == ("early_stopping", 3)
-    assert (usual.stop_reason, usual.records["epochs"]) == ("early_stopping", 4)
-    assert (learning.stop_reason, learning.records["epochs"]) == ("completed", 4)
+    assert (patient.result.stop_reason, patient.result.as_attributes()["epochs"]) == ("early_stopping", 3)
+    assert (usual.result.stop_reason, usual.result.as_attributes()["epochs"]) == ("early_stopping", 4)
+    assert (learning.result.stop_reason, learning.result.as_attributes()["epochs"]) == ("completed", 4)
     assert prepared[0] == ({"batch_size": 45, "epochs": 6, "learning_rate": 0.0, "patience": 2}, 180, 11)
-    images = [outcome.records["images_per_second"] * outcome.records["seconds"] for outcome in (patient, usual)]
+    images = [
+        outcome.result.as_attributes()["images_per_second"] * outcome.result.as_attributes()["seconds"]
+        for outcome in (patient, usual)
+    ]
     assert images == pytest.approx([3 * 90, 4 * 90], rel=0.05)
 
     for outcome in (patient, usual, learning):
-        figures = {
-            name: outcome.records[name] for name in ("test_accuracy", "test_precision", "test_recall", "test_f1")
-        }
-        assert all(0 <= value <= 1 for value in figures.values())
-        assert (outcome.records["test_images"], outcome.records["validation_images"]) == (360, 20)
-        assert outcome.records["test_loss"] > 0
-        assert outcome.records["test_seconds"] > 0
+        recorded = outcome.result.as_attributes()
+        names = ("test_accuracy", "test_precision", "test_recall", "test_f1")
+        assert all(0 <= recorded[name] <= 1 for name in names)
+        assert (recorded["test_images"], recorded["validation_images"]) == (360, 20)
+        assert recorded["test_loss"] > 0
+        assert recorded["test_seconds"] > 0
     # Weights that never moved are the same weights.
-    assert patient.records["test_accuracy"] == usual.records["test_accuracy"]
-    assert learning.records["test_accuracy"] > patient.records["test_accuracy"]
+    assert patient.result.as_attributes()["test_accuracy"] == usual.result.as_attributes()["test_accuracy"]
+    assert learning.result.as_attributes()["test_accuracy"] > patient.result.as_attributes()["test_accuracy"]
     [read] = [json.loads(line) for line in run_dir.test_reads.read_text().splitlines()]
     assert (read["reader"], read["dataset"]) == ("comparison s", "digits")
 
@@ -351,11 +359,11 @@ def test_a_search_does_not_read_the_test_images(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     run = runner(definition, run_dir)
     sampled = _claim(definition)
-    warm = Claim(_claim(definition).trial, seed=11, attempt=1, configuration=0, uuid="u", origin={"warm_start": 0})
+    warm = claimed(_claim(definition).trial, origin={"warm_start": 0})
     for outcome in (run(sampled), run(warm)):
         assert outcome.state == TrialState.COMPLETE
-        assert outcome.records["epochs"] == 1
-        assert [name for name in outcome.records if name.startswith("test")] == []
+        assert outcome.result.as_attributes()["epochs"] == 1
+        assert [name for name in outcome.result.as_attributes() if name.startswith("test")] == []
     assert not run_dir.test_reads.exists()
 
 
@@ -393,7 +401,7 @@ def test_what_is_recorded_is_the_precision_that_was_used(
     claims = [_claim(definition, 0) for _ in range(2)]
     for claim in claims:  # an unregistered class cannot be exported
         claim.trial.study.set_user_attr("export_check", stored_study.UNCHECKED)
-    assert [run(claim).records["precision"] for claim in claims] == [used] * 2
+    assert [run(claim).result.as_attributes()["precision"] for claim in claims] == [used] * 2
     warned = [record.message for record in caplog.records if "trained in float32" in record.message]
     assert len(warned) == (asked != used)
     assert all('Give its last layer dtype="float32"' in message for message in warned)
@@ -421,13 +429,13 @@ def test_a_trial_goes_on_from_the_last_epoch_of_the_attempt_before(tmp_path: Pat
     claim = _claim(definition)
     with pytest.raises(TrialInterrupted):
         run(claim)
-    again = dataclasses.replace(_claim(definition), attempt=2)
-    assert run(again).records["epochs"] == 3
+    again = _attempt(_claim(definition), attempt=2)
+    assert run(again).result.as_attributes()["epochs"] == 3
     assert [(event["event"], event["epoch"]) for event in _events(tmp_path)] == [
         ("report", 1), ("resume", 1), ("report", 1), ("report", 2), ("report", 3)
     ]  # fmt: skip
     run.forget(again)
-    assert not run_dir.trial("s", claim.configuration, claim.uuid).exists()
+    assert not run_dir.trial("s", claim.configuration.number, claim.configuration.uuid).exists()
 
 
 def test_a_trial_with_a_wrong_metric_keeps_its_history(tmp_path: Path) -> None:
@@ -447,7 +455,7 @@ def test_what_another_study_of_that_name_kept_is_not_gone_on_from(tmp_path: Path
     definition = _trained(space={"learning_rate": FloatDistribution(0.1, 0.5)}, budget=Budget(trials=1, max_epochs=2))
     run = runner(definition, RunDir(tmp_path))
     run(_claim(definition))
-    run(dataclasses.replace(_claim(definition), uuid="another"))
+    run(_attempt(_claim(definition), uuid="another"))
     assert [event["event"] for event in _events(tmp_path)] == ["report"] * 4
 
 
@@ -480,15 +488,15 @@ def test_too_little_memory_is_tried_once_more_in_halves(
     run = runner(definition, run_dir)
     claim = _claim(definition, 0, sqlite)
     halved = run(claim)
-    assert (halved.state, halved.records["physical_batch_size"]) == (TrialState.COMPLETE, 32)
+    assert (halved.state, halved.result.as_attributes()["physical_batch_size"]) == (TrialState.COMPLETE, 32)
     # What the first try reported is gone: the pruner sees the curve that the value comes from.
-    curve = dict(enumerate(halved.records["history"]["val_accuracy"], start=1))
+    curve = dict(enumerate(halved.result.as_attributes()["history"]["val_accuracy"], start=1))
     assert claim.trial.storage.get_trial(claim.trial._trial_id).intermediate_values == curve
     assert halved.value == max(curve.values())
-    again = run(dataclasses.replace(_claim(definition, 0, sqlite), attempt=2))
-    assert again.records["history"] == halved.records["history"]
+    again = run(_attempt(_claim(definition, 0, sqlite), attempt=2))
+    assert again.result.as_attributes()["history"] == halved.result.as_attributes()["history"]
     too_large = run(_claim(definition, 1, sqlite))
-    assert (too_large.state, too_large.stop_reason) == (TrialState.FAIL, "out_of_memory")
+    assert (too_large.state, too_large.result.stop_reason) == (TrialState.FAIL, "out_of_memory")
     assert sizes == [64, 32, 64, 32, 128, 64]
 
 
@@ -511,8 +519,8 @@ def test_an_error_of_the_objective_s_own_database_fails_its_trial(tmp_path: Path
         return 1.0
 
     failed = _run(score, tmp_path)
-    assert (failed.state, failed.stop_reason) == (TrialState.FAIL, "error")
-    assert "no such table: missing" in failed.records["failure"]
+    assert (failed.state, failed.result.stop_reason) == (TrialState.FAIL, "error")
+    assert "no such table: missing" in failed.result.as_attributes()["failure"]
 
 
 def test_an_error_of_the_storage_within_a_report_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,8 +557,8 @@ def test_an_objective_that_runs_out_of_memory_has_a_second_try(
 
     outcome = _run(score, tmp_path, storage=sqlite)
     assert (outcome.state, len(calls)) == (state, 2)
-    assert outcome.stop_reason == ("completed" if state == TrialState.COMPLETE else "out_of_memory")
-    assert (outcome.records["epochs"], outcome.records["best_epoch"]) == (1, 1)
+    assert outcome.result.stop_reason == ("completed" if state == TrialState.COMPLETE else "out_of_memory")
+    assert (outcome.result.as_attributes()["epochs"], outcome.result.as_attributes()["best_epoch"]) == (1, 1)
     [trial] = sqlite.get_all_trials(sqlite.get_all_studies()[0]._study_id)
     assert trial.intermediate_values == {1: 0.7}
 
@@ -567,7 +575,7 @@ def test_a_model_without_an_input_is_built_for_the_images(tmp_path: Path) -> Non
 
     definition = _trained(model=deferred, settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=1))
     outcome = runner(definition, RunDir(tmp_path))(_claim(definition, 0))
-    assert (outcome.state, outcome.records["parameters"]) == (TrialState.COMPLETE, 7850)
+    assert (outcome.state, outcome.result.as_attributes()["parameters"]) == (TrialState.COMPLETE, 7850)
 
 
 @pytest.mark.parametrize(
@@ -589,12 +597,12 @@ def test_a_loss_that_does_not_fit_the_labels_is_invalid(loss: Any, tmp_path: Pat
 
     definition = _trained(model=misfit, settings=[Setting({"batch_size": 10})], budget=Budget(max_epochs=1))
     outcome = runner(definition, RunDir(tmp_path))(_claim(definition, 0))
-    assert (outcome.state, outcome.stop_reason) == (TrialState.FAIL, "invalid_model")
+    assert (outcome.state, outcome.result.stop_reason) == (TrialState.FAIL, "invalid_model")
     assert (
         "outputs of shape (n, 10) with labels of the same shape, but the labels have shape (n,): labels are "
-        in (outcome.records["failure"])
+        in (outcome.result.as_attributes()["failure"])
     )
-    assert "integers: use a sparse loss, or" in outcome.records["failure"]
+    assert "integers: use a sparse loss, or" in outcome.result.as_attributes()["failure"]
 
 
 @pytest.mark.parametrize(
@@ -623,8 +631,8 @@ def test_a_model_of_other_data_is_invalid(
 
     definition = _trained(model=other, settings=[Setting({"batch_size": 50})], budget=Budget(max_epochs=1))
     outcome = runner(definition, RunDir(tmp_path))(_claim(definition, 0))
-    assert (outcome.state, outcome.stop_reason) == (TrialState.FAIL, "invalid_model")
-    assert message in outcome.records["failure"]
+    assert (outcome.state, outcome.result.stop_reason) == (TrialState.FAIL, "invalid_model")
+    assert message in outcome.result.as_attributes()["failure"]
 
 
 # Whether models can be exported
@@ -649,7 +657,7 @@ def test_the_first_trial_finds_that_no_model_can_be_exported(tmp_path: Path, mon
     )
     run = runner(definition, RunDir(tmp_path))
     invalid = run(_claim(definition, 0))  # it tells nothing of the others
-    assert (invalid.state, invalid.stop_reason) == (TrialState.FAIL, "invalid_model")
+    assert (invalid.state, invalid.result.stop_reason) == (TrialState.FAIL, "invalid_model")
     with pytest.raises(StudyError, match=r"a 'Lambda', which runs code from the file.* --no-export-check"):
         run(_claim(definition, 1))
     assert not RunDir(tmp_path).test_reads.exists()
@@ -723,4 +731,4 @@ def test_a_trial_with_the_check_is_the_trial_without(tmp_path: Path, monkeypatch
     second = runner(definition, RunDir(tmp_path / "second"))(again)
     assert len(checked) == 1
     for name in ("loss", "val_loss", "val_accuracy"):
-        assert first.records["history"][name] == second.records["history"][name]
+        assert first.result.as_attributes()["history"][name] == second.result.as_attributes()["history"][name]
