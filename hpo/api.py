@@ -14,9 +14,9 @@ from hpo.storage import stored_study
 from hpo.storage.database import open_storage
 from hpo.storage.url import resolve_url
 from hpo.study import catalog
+from hpo.study.budget import MAX_FAILURES
 from hpo.study.found import FoundStudy, Study
 from hpo.study.live import found_live
-from hpo.workers.failures import MAX_FAILURES
 
 if TYPE_CHECKING:
     import pandas as pd

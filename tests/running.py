@@ -37,6 +37,7 @@ def runner(study: Study, run_dir: RunDir, *, interrupted: Callable[[], bool] = l
             interrupted=interrupted,
             events=events,
             check_export=lambda model, dataset: export_check.check(model, dataset),
+            finish_seconds=8,
         )
     else:
         task = FunctionCalls(study.task)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.options import File, Storage, Study
+from hpo.study.budget import MAX_FAILURES
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -23,7 +24,9 @@ def launch(
     workers: Annotated[str, typer.Option(help="How many worker processes, or auto.")] = "auto",
     gpus: Annotated[str, typer.Option(help="all, none, or indices such as 0,1.")] = "all",
     workers_per_gpu: Annotated[int, typer.Option(min=1, help="Worker processes on each GPU.")] = 1,
-    max_failures: Annotated[int, typer.Option(min=1, help="End after this many failed trials in a row.")] = 5,
+    max_failures: Annotated[
+        int, typer.Option(min=1, help="End after this many failed trials in a row.")
+    ] = MAX_FAILURES,
     max_retries: Annotated[
         int | None, typer.Option(min=0, help="How often a configuration runs again whose worker died.")
     ] = None,

@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyAmended, StudyError
 from hpo.search.sampling import begin, draws_in_turn, has_untried, kept, reseed, shared
-from hpo.storage.database import patience_of, study_lock
-from hpo.storage.leases import Watch, give_back, give_back_lost
+from hpo.storage.database import retry_of, study_lock
+from hpo.storage.leases import HeartbeatMonitor, give_back, give_back_lost
 from hpo.storage.records import (
     ClaimRecord,
     Configuration,
@@ -77,7 +77,7 @@ class Claims:
         self._definition = definition
         self._worker = worker
         self._device = device
-        self._watch = Watch()
+        self._monitor = HeartbeatMonitor()
         self._token = token or uuid.uuid4().hex
 
     def next(self) -> Claim | Wait | None:
@@ -87,7 +87,7 @@ class Claims:
             StudyError: the sampler fails.
             StudyAmended: another launch amended the study.
         """
-        return patience_of(self._study._storage)(self._next)
+        return retry_of(self._study._storage)(self._next)
 
     def _next(self) -> Claim | Wait | None:
         storage, study_id = self._study._storage, self._study._study_id
@@ -126,7 +126,7 @@ class Claims:
 
     def _give_back_lost(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Give back what has lost its worker; the trials as they are then."""
-        lost = give_back_lost(self._study, self._watch)
+        lost = give_back_lost(self._study, self._monitor)
         for trial in trials:
             # A claim of ours whose answer was lost with the connection: we are not running it.
             if trial.state == TrialState.RUNNING and token_of(trial) == self._token:

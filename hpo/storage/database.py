@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 from filelock import FileLock, Timeout
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
@@ -18,12 +17,8 @@ from sqlalchemy import orm
 from sqlalchemy.engine import URL
 
 from hpo.errors import Outage, StorageError
-from hpo.storage.retry import Patience, PatientStorage, is_away, sqlite_code
+from hpo.storage.retry import Retry, RetryingStorage, is_away, sqlite_code
 from hpo.storage.url import first_line, shown
-
-# A worker proves each BEAT seconds that it lives; a trial whose worker was silent for LEASE seconds is lost.
-BEAT = 5
-LEASE = 30
 
 _LOCK_SPACE = 0x68706F  # "hpo": the first half of the number of each of our advisory locks
 _SQLITE_TIMEOUT = 60  # seconds a writer waits for the others
@@ -58,17 +53,17 @@ def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notices would stand among the lines of a launch
     try:
-        patience = Patience(lambda error: first_line(error, url))
+        retry = Retry(lambda error: first_line(error, url))
         connect = _open_sqlite if url.get_backend_name() == "sqlite" else _open_postgresql
 
         def opened() -> BaseStorage:
             return _cached(connect(url, write=write))
 
-        storage = patience(opened) if wait else opened()
+        storage = retry(opened) if wait else opened()
         backend = backend_of(storage)
-        if isinstance(backend, PatientStorage):
+        if isinstance(backend, RetryingStorage):
             # Not before: what is wrong at the beginning is said at once.
-            backend.patience = patience
+            backend.retry = retry
         return storage
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
         cause = first_line(error, url)
@@ -98,12 +93,12 @@ def backend_of(storage: BaseStorage) -> RDBStorage:
     return storage._backend
 
 
-def patience_of(storage: BaseStorage) -> Patience:
+def retry_of(storage: BaseStorage) -> Retry:
     """How a storage that was opened to write waits for its database."""
     backend = backend_of(storage)
-    assert isinstance(backend, PatientStorage)
-    assert backend.patience is not None
-    return backend.patience
+    assert isinstance(backend, RetryingStorage)
+    assert backend.retry is not None
+    return backend.retry
 
 
 @contextlib.contextmanager
@@ -186,15 +181,7 @@ class _Reader(RDBStorage):
 def _rdb_storage(url: URL, *, write: bool, **engine_kwargs: Any) -> RDBStorage:
     if not write:
         return _Reader(url, engine_kwargs)
-    with warnings.catch_warnings():
-        # Optuna calls its heartbeat experimental; we use its table and its query, not its thread.
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return PatientStorage(
-            url.render_as_string(hide_password=False),
-            engine_kwargs=engine_kwargs,
-            heartbeat_interval=BEAT,
-            grace_period=LEASE,
-        )
+    return RetryingStorage(url.render_as_string(hide_password=False), engine_kwargs=engine_kwargs)
 
 
 def _cached(backend: RDBStorage) -> BaseStorage:

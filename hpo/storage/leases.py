@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import InvalidModel, TrialError, TrialTimeout
-from hpo.storage.database import BEAT, LEASE, backend_of
+from hpo.storage.database import backend_of
 from hpo.storage.records import (
     GIVEN_BACK,
     ResultRecord,
@@ -26,13 +26,15 @@ from hpo.storage.records import (
     token_of,
     was_given_back,
 )
-from hpo.storage.trial_rows import Pulse, finish_trial, mark_finished, pulses
+from hpo.storage.trial_rows import Heartbeat, finish_trial, heartbeats, mark_finished
 from hpo.storage.url import first_line
+from hpo.study.budget import MAX_RETRIES
 from hpo.study.found import FoundStudy
 from hpo.study.source_code import digest
 
-# A configuration that has killed one more worker than this is not tried on another.
-MAX_RETRIES = 3
+# A worker proves each BEAT seconds that it is alive; a trial whose worker was silent for LEASE seconds is lost.
+BEAT = 5
+LEASE = 30
 TOKEN = "HPO_WORKER_TOKEN"  # in a worker's environment: by it its launcher knows which claims are of that worker
 # Why a trial fails by a bug, and not by its configuration: once the code is mended, it may have a result.
 _MENDABLE = (TrialError.reason, InvalidModel.reason)
@@ -76,10 +78,10 @@ class Lease:
                 _logger.warning("A heartbeat failed: %s", first_line(error, backend.engine.url))
 
 
-class Watch:
-    """Tells which running trials have lost their worker, by watching their pulse.
+class HeartbeatMonitor:
+    """Tells which running trials have lost their worker, by watching their heartbeat.
 
-    By the watcher's own clock, not the database's alone: somebody may set that one, and after an outage all pulses
+    By the watcher's own clock, not the database's alone: somebody may set that one, and after an outage all heartbeats
     are old until their workers have beaten again. So a watcher that could not look for a while begins anew.
     """
 
@@ -87,22 +89,22 @@ class Watch:
         self._seen: dict[int, tuple[datetime | None, float]] = {}
         self._looked = 0.0
 
-    def lost(self, pulses: Mapping[int, Pulse]) -> list[int]:
-        """The ids of those trials whose pulse has stopped."""
+    def lost(self, found: Mapping[int, Heartbeat]) -> list[int]:
+        """The ids of those trials whose heartbeat has stopped."""
         now = time.monotonic()
         if now > self._looked + _LONGEST_LOOK_AWAY:
             self._seen = {}
         self._looked = now
-        seen = {trial_id: self._seen.get(trial_id, (None, now)) for trial_id in pulses}
+        seen = {trial_id: self._seen.get(trial_id, (None, now)) for trial_id in found}
         self._seen = {
-            trial_id: seen[trial_id] if seen[trial_id][0] == pulse.beat else (pulse.beat, now)
-            for trial_id, pulse in pulses.items()
+            trial_id: seen[trial_id] if seen[trial_id][0] == heartbeat.beat else (heartbeat.beat, now)
+            for trial_id, heartbeat in found.items()
         }
         unchanged = {trial_id: now - since for trial_id, (_beat, since) in self._seen.items()}
         return [
             trial_id
-            for trial_id, pulse in pulses.items()
-            if unchanged[trial_id] > LEASE or (pulse.age > LEASE and unchanged[trial_id] > 3 * BEAT)
+            for trial_id, heartbeat in found.items()
+            if unchanged[trial_id] > LEASE or (heartbeat.age > LEASE and unchanged[trial_id] > 3 * BEAT)
         ]
 
 
@@ -123,9 +125,9 @@ def give_back(study: optuna.Study, trial_id: int, reason: str) -> None:
         finish_trial(study._storage, trial_id, TrialState.FAIL, None, result.as_attributes())
 
 
-def give_back_lost(study: optuna.Study, watch: Watch) -> bool:
-    """Give back the trials whose pulse has stopped; whether there were any. Call it under the study's lock."""
-    silent = set(watch.lost(pulses(study._storage, study._study_id)))
+def give_back_lost(study: optuna.Study, monitor: HeartbeatMonitor) -> bool:
+    """Give back the trials whose heartbeat has stopped; whether there were any. Call it under the study's lock."""
+    silent = set(monitor.lost(heartbeats(study._storage, study._study_id)))
     # One without a claim is another program's, such as a notebook's, which need not beat.
     lost = [t for t in study.get_trials(deepcopy=False) if t._trial_id in silent and claim_of(t)] if silent else []
     for trial in lost:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 _logger = logging.getLogger("hpo")
 
 
-class Patience:
+class Retry:
     """Repeats what a database could not do, with longer and longer pauses.
 
     Args:
@@ -94,14 +94,14 @@ class Patience:
                 return answer
 
 
-class PatientStorage(RDBStorage):
-    """Optuna's storage that waits while the database is away, once it has ``patience``; new trials have a heartbeat.
+class RetryingStorage(RDBStorage):
+    """Optuna's storage that waits while the database is away, once it has a ``retry``; new trials have a heartbeat.
 
     What may be done twice is repeated: a read, or a write that sets a value. Making a trial may not; whoever does
     that looks first whether it was made.
     """
 
-    patience: Patience | None = None
+    retry: Retry | None = None
 
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: orm.Session
@@ -113,14 +113,14 @@ class PatientStorage(RDBStorage):
         return trial
 
 
-def _patiently(name: str) -> Callable[..., Any]:
+def _retrying(name: str) -> Callable[..., Any]:
     method = getattr(RDBStorage, name)
 
     @functools.wraps(method)
-    def call(self: PatientStorage, *arguments: Any, **settings: Any) -> Any:
-        if self.patience is None:
+    def call(self: RetryingStorage, *arguments: Any, **settings: Any) -> Any:
+        if self.retry is None:
             return method(self, *arguments, **settings)
-        return self.patience(lambda: method(self, *arguments, **settings))
+        return self.retry(lambda: method(self, *arguments, **settings))
 
     return call
 
@@ -132,7 +132,7 @@ for _name in (
     "set_trial_intermediate_value", "_set_trial_param", "set_trial_state_values", "set_trial_system_attr",
     "set_trial_user_attr",
 ):  # fmt: skip
-    setattr(PatientStorage, _name, _patiently(_name))
+    setattr(RetryingStorage, _name, _retrying(_name))
 
 
 def is_outage(error: BaseException) -> bool:

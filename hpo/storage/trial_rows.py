@@ -17,7 +17,7 @@ from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
 
-from hpo.storage.database import backend_of, patience_of
+from hpo.storage.database import backend_of, retry_of
 from hpo.storage.records import ENDED
 
 
@@ -50,7 +50,7 @@ def finish_trial(
             trial.datetime_complete = datetime.now()
 
     try:
-        patience_of(storage)(write)
+        retry_of(storage)(write)
     except UpdateFinishedTrialError:
         # Perhaps by ourselves: a commit whose answer was lost has happened all the same.
         found = backend.get_trial(trial_id)
@@ -97,7 +97,7 @@ def mark_finished(storage: BaseStorage, study_id: int, trial_ids: Sequence[int],
                 attribute.value_json = "true"
                 session.add(attribute)
 
-    patience_of(storage)(write)
+    retry_of(storage)(write)
     storage._studies.pop(study_id, None)  # Optuna reads a trial that has ended once
 
 
@@ -115,13 +115,13 @@ def forget_reports(trial: optuna.Trial) -> None:
             backend.check_trial_is_updatable(trial._trial_id, row.state)  # type: ignore[arg-type]
             row.intermediate_values.clear()
 
-    patience_of(trial.storage)(write)
+    retry_of(trial.storage)(write)
     trial._cached_frozen_trial.intermediate_values.clear()
 
 
 @dataclass(frozen=True)
-class Pulse:
-    """When the worker of a running trial last gave a sign of life.
+class Heartbeat:
+    """When the worker of a running trial last said that it is alive.
 
     Args:
         beat: by the database's clock; None where there was none.
@@ -132,10 +132,10 @@ class Pulse:
     age: float
 
 
-def pulses(storage: BaseStorage, study_id: int) -> dict[int, Pulse]:
-    """The pulse of each running trial, by its id."""
+def heartbeats(storage: BaseStorage, study_id: int) -> dict[int, Heartbeat]:
+    """The last heartbeat of each running trial, by its id."""
 
-    def read() -> dict[int, Pulse]:
+    def read() -> dict[int, Heartbeat]:
         with _create_scoped_session(backend_of(storage).scoped_session) as session:
             now = session.execute(sqlalchemy.func.now()).scalar().replace(tzinfo=None)  # type: ignore[union-attr]
             rows = (
@@ -146,7 +146,7 @@ def pulses(storage: BaseStorage, study_id: int) -> dict[int, Pulse]:
                 .filter(models.TrialModel.study_id == study_id, models.TrialModel.state == TrialState.RUNNING)
             )
             return {
-                trial_id: Pulse(beat, (now - beat).total_seconds() if beat else math.inf) for trial_id, beat in rows
+                trial_id: Heartbeat(beat, (now - beat).total_seconds() if beat else math.inf) for trial_id, beat in rows
             }
 
-    return patience_of(storage)(read)
+    return retry_of(storage)(read)

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from hpo.errors import StudyError
 
+MAX_RETRIES = 3  # how often a configuration runs again whose worker died, unless a budget says otherwise
+MAX_FAILURES = 5  # how many trials that fail one after another end a launch, unless it says otherwise
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -21,7 +24,7 @@ class Budget:
     max_epochs: int = 50
     trial_seconds: float | None = None
     trial_timeout: float | None = None
-    max_retries: int = 3
+    max_retries: int = MAX_RETRIES
 
     def __post_init__(self) -> None:
         for name, value in (("trials", self.trials), ("max_epochs", self.max_epochs)):

@@ -35,7 +35,7 @@ class StopAtNan(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
 
-class EpochWatch(StopAtNan):
+class EpochRecorder(StopAtNan):
     """Records each epoch, reports it, and ends the fit if the pruner, the worker or the time budget says so.
 
     It ends it by Keras's own flag, never by an exception: that would leave the callbacks' threads behind.
@@ -117,7 +117,7 @@ class EpochWatch(StopAtNan):
         self.model.stop_training = True
 
 
-class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
+class EpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps each epoch, and at the beginning brings back the one that an earlier attempt kept.
 
     Args:
@@ -130,7 +130,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         self,
         checkpoints: Checkpoints,
         begun: Checkpoint | None,
-        watch: EpochWatch,
+        watch: EpochRecorder,
         counters: list[keras.callbacks.Callback],
     ) -> None:
         super().__init__()

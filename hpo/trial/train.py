@@ -51,6 +51,7 @@ class Trainings:
         interrupted: whether this process has been asked to stop.
         events: where it is logged what happens.
         check_export: raises a StudyError for an untrained model that could not be exported.
+        finish_seconds: how long an interrupted epoch may take to its end.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Trainings:
         interrupted: Callable[[], bool],
         events: EventLog,
         check_export: Callable[[Any, Dataset], None],
+        finish_seconds: float,
     ) -> None:
         self._definition = found.definition
         self._code: Mapping[str, str] = found.code
@@ -74,6 +76,7 @@ class Trainings:
         self._interrupted = interrupted
         self._events = events
         self._check = check_export
+        self._finish_seconds = finish_seconds
         self._can_export = False
 
     def __call__(self, claim: Claim, trial: ReportedTrial) -> Outcome:
@@ -179,6 +182,7 @@ class Trainings:
                 task.trial_stopping, patience=params.get("patience", task.trial_stopping.patience)
             ),
             seconds=definition.budget.trial_seconds,
+            finish_seconds=self._finish_seconds,
         )
         kept = kept_folder(self._run_dir, definition.name, claim)
         return model, training.fit(

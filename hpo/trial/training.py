@@ -13,12 +13,10 @@ from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, OutOfMemory, TrialFailure, TrialInterrupted
 from hpo.storage.records import ModelRecord
 from hpo.study.budget import Stopping
-from hpo.trial.callbacks import EpochWatch, Keeper, Record, StopAtNan, StopReason
+from hpo.trial.callbacks import EpochKeeper, EpochRecorder, Record, StopAtNan, StopReason
 from hpo.trial.checkpoint import Checkpoint, Checkpoints
 from hpo.trial.failures import is_out_of_memory
 
-# A worker that was asked to stop finishes its epoch if that takes no longer.
-_FINISH_SECONDS = 8
 _OF_INTEGERS = ("ctc", "circle")  # losses of Keras that take integer labels and are not called sparse
 _LABELS = "labels are integers: use a sparse loss, or a function that encodes them with keras.ops.one_hot"
 
@@ -36,6 +34,7 @@ class FitSettings:
         direction: "maximize" or "minimize".
         stopping: early stopping and learning-rate reduction.
         seconds: after which the fit ends with its epoch; None for no limit.
+        finish_seconds: how long an interrupted epoch may take to its end, if it is kept.
     """
 
     epochs: int
@@ -44,6 +43,7 @@ class FitSettings:
     direction: str
     stopping: Stopping
     seconds: float | None = None
+    finish_seconds: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +136,8 @@ def fit(
     """
     mode = "max" if settings.direction == "maximize" else "min"
     # Without a checkpoint nothing of an epoch is left, finished or not.
-    finish_seconds = _FINISH_SECONDS if checkpoints else 0
-    watch = EpochWatch(
+    finish_seconds = settings.finish_seconds if checkpoints else 0
+    watch = EpochRecorder(
         settings.metric, settings.seconds, record, interrupted, finish_seconds, {} if history is None else history
     )
     # Keras keeps the best weights only in this callback; to train to the end it waits longer than that.
@@ -163,7 +163,7 @@ def fit(
         begun = _latest(checkpoints, model) if checkpoints else None
         if checkpoints:
             # The last, when the others have counted an epoch, or have forgotten all at the beginning.
-            callbacks.append(Keeper(checkpoints, begun, watch, callbacks[1:]))
+            callbacks.append(EpochKeeper(checkpoints, begun, watch, callbacks[1:]))
         first = begun.epoch if begun else 0
         if begun:
             resumed(begun.epoch)

@@ -9,8 +9,6 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.errors import TooManyFailures
 from hpo.storage.records import result_of, was_given_back
 
-MAX_FAILURES = 5  # one after another
-
 
 def ended(study: optuna.Study) -> set[int]:
     """The numbers of the trials that have ended."""

@@ -19,11 +19,12 @@ from hpo.results.status import StudyStatus, status_of
 from hpo.search import sampling
 from hpo.storage import stored_study
 from hpo.storage.command import command, unsaid
-from hpo.storage.database import backend_of, open_storage, patience_of, study_lock
+from hpo.storage.database import backend_of, open_storage, retry_of, study_lock
 from hpo.storage.leases import run_failed_again
+from hpo.study.budget import MAX_FAILURES
 from hpo.study.found import FoundStudy
 from hpo.workers import cleanup
-from hpo.workers.failures import MAX_FAILURES, ended, stop_at_failures
+from hpo.workers.failures import ended, stop_at_failures
 from hpo.workers.processes import WorkerProcesses
 
 _POLL_SECONDS = 0.5
@@ -136,7 +137,7 @@ def _supervise(
         return Launched(ran=0, budget=before.budget, status=before)
     earlier = ended(study)
     with _signals() as received, stored_study.noticing_deletion(study._storage, found.name):
-        patience_of(study._storage).stopped = lambda: bool(received)
+        retry_of(study._storage).stopped = lambda: bool(received)
         try:
             processes.start(before.budget - before.finished)
             finished = before.finished

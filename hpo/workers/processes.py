@@ -20,10 +20,12 @@ from hpo.errors import HpoError, Outage, UsageError
 from hpo.files.run_dir import RunDir
 from hpo.results.status import status_of
 from hpo.storage import stored_study
-from hpo.storage.database import BEAT, LEASE, patience_of, study_lock
+from hpo.storage.database import retry_of, study_lock
 from hpo.storage.leases import (
+    BEAT,
+    LEASE,
     TOKEN,
-    Watch,
+    HeartbeatMonitor,
     claimed,
     fail_hung,
     give_back_lost,
@@ -31,9 +33,9 @@ from hpo.storage.leases import (
 )
 from hpo.storage.records import result_of, token_of, was_given_back
 from hpo.study.found import FoundStudy
+from hpo.workers import shutdown
 from hpo.workers.handover import handed_over
 
-_GRACE_SECONDS = 10  # by then a worker has given back its trial, or does not listen
 _MOST_DEATHS = 3  # a slot, of workers that held no trial, with no result in between
 
 
@@ -76,8 +78,8 @@ class WorkerProcesses:
         self._results = 0
         self._running: dict[int, float] = {}  # trials that run, by when they were first seen
         self._waited = 0.0  # for the storage, until trials were last looked at
-        self._watch = Watch()
-        self._watched = 0.0
+        self._monitor = HeartbeatMonitor()
+        self._monitored = 0.0
         self._handover: IO[bytes] | None = None  # of a study that no file has
 
     def start(self, most: int) -> None:
@@ -124,7 +126,7 @@ class WorkerProcesses:
         """End every worker: ask, wait, then kill, at once where a signal is received; and give back what they held."""
         for process in self._places:
             process.terminate()
-        deadline = time.monotonic() + _GRACE_SECONDS
+        deadline = time.monotonic() + shutdown.KILL_SECONDS
         while any(process.poll() is None for process in self._places):
             if received or time.monotonic() > deadline:
                 for process in self._places:
@@ -149,7 +151,7 @@ class WorkerProcesses:
         running = {trial._trial_id: workers.get(token) for trial, token in claimed(self._study)}
         now = time.monotonic()
         # An outage is no fault of the trials that wait for its end.
-        waited = patience_of(self._study._storage).waited()
+        waited = retry_of(self._study._storage).waited()
         seen = {trial_id: begun + waited - self._waited for trial_id, begun in self._running.items()}
         self._running = {trial_id: seen.get(trial_id, now) for trial_id in running}
         self._waited = waited
@@ -169,18 +171,18 @@ class WorkerProcesses:
 
     def _give_back_lost(self) -> None:
         """Give back what workers of other launches and machines held that have died: so it is free to be claimed."""
-        if time.monotonic() < self._watched + BEAT:
+        if time.monotonic() < self._monitored + BEAT:
             return
-        self._watched = time.monotonic()
+        self._monitored = time.monotonic()
         storage = self._study._storage
 
         def give_back() -> None:
             # Workers look, too, when they claim; whoever holds the lock may have been stopped, and we are to listen.
             with study_lock(storage, self._study._study_id, wait=False) as held:
                 if held:
-                    give_back_lost(self._study, self._watch)
+                    give_back_lost(self._study, self._monitor)
 
-        patience_of(storage)(give_back)
+        retry_of(storage)(give_back)
 
     def _start(self, slot: Slot, log: Path) -> None:
         token = uuid.uuid4().hex

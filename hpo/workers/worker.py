@@ -26,10 +26,11 @@ from hpo.saved_model import export_check
 from hpo.search import sampling
 from hpo.search.claims import Claim, Claims, Wait
 from hpo.storage import stored_study
-from hpo.storage.database import LEASE, patience_of
-from hpo.storage.leases import TOKEN, Lease, fail_hung, give_back, worker_name
+from hpo.storage.database import retry_of
+from hpo.storage.leases import LEASE, TOKEN, Lease, fail_hung, give_back, worker_name
 from hpo.storage.trial_rows import finish_trial
 from hpo.study import siblings
+from hpo.study.budget import MAX_FAILURES
 from hpo.study.found import FoundStudy
 from hpo.study.task import Train
 from hpo.trial.events import EventLog
@@ -38,15 +39,13 @@ from hpo.trial.outcome import Outcome
 from hpo.trial.reported import ReportedTrial
 from hpo.trial.runner import TrialRunner
 from hpo.trial.train import Trainings
-from hpo.workers import cleanup
-from hpo.workers.failures import MAX_FAILURES, ended, stop_at_failures
+from hpo.workers import cleanup, shutdown
+from hpo.workers.failures import ended, stop_at_failures
 
 # TensorFlow keeps some of each trial (tests/benchmarks/RESULTS.md): after many, a fresh process is cheaper.
 _GROWTH_BYTES = 2_000_000_000
 # Most of a model is garbage soon; to look through all that TensorFlow holds for the rest takes 0.2 s.
 _TRIALS_A_FULL_COLLECTION = 5
-_STOP_SECONDS = 9  # after which a trial that does not end is given back all the same
-_GIVE_BACK_SECONDS = 1  # which that may take
 _POLL_SECONDS = 0.5  # while others run the rest of the budget
 
 _logger = logging.getLogger("hpo")
@@ -103,7 +102,7 @@ class Worker:
         self._claims = Claims(study, found, self._name, slot.device, os.environ.get(TOKEN))
         self._stop_signal = 0
         self._events = EventLog(run_dir.events(found.name) / f"{self._name}.jsonl")
-        patience_of(study._storage).stopped = self._is_stopped
+        retry_of(study._storage).stopped = self._is_stopped
         watched: dict[str, Any] = {"interrupted": self._is_stopped, "events": self._events}
         self._run_trial = TrialRunner(found.definition, self._task(found, **watched), run_dir, **watched)
 
@@ -125,6 +124,7 @@ class Worker:
             interrupted=interrupted,
             events=events,
             check_export=export_check.check,
+            finish_seconds=shutdown.FINISH_EPOCH_SECONDS,
         )
 
     def _is_stopped(self) -> bool:
@@ -205,16 +205,16 @@ class Worker:
         if timeout is None:
             yield
             return
-        patience, ended = patience_of(self._study._storage), threading.Event()
+        retry, ended = retry_of(self._study._storage), threading.Event()
 
         def watch() -> None:
-            left, waited = timeout, patience.waited()
+            left, waited = timeout, retry.waited()
             while left > 0:
                 # Where no thread of Python runs, nothing else ends the process; then the lease gives the trial back.
                 faulthandler.dump_traceback_later(left + LEASE, exit=True)
                 if ended.wait(left):
                     return
-                left = patience.waited() - waited  # an outage is no fault of the trial's
+                left = retry.waited() - waited  # an outage is no fault of the trial's
                 waited += left
             fail_hung(self._study, claim.trial._trial_id, timeout)
             _end_children()
@@ -255,7 +255,7 @@ class Worker:
     def _on_signal(self, signum: int, _frame: object) -> None:
         if not self._stop_signal:
             self._stop_signal = signum
-            _after(_STOP_SECONDS, self._abandon)
+            _after(shutdown.GIVE_UP_SECONDS, self._abandon)
         elif not self._is_watched:  # a launcher that is asked twice kills; one signal may come from it and the system
             # The lease gives the trial back.
             _end_children()
@@ -264,7 +264,7 @@ class Worker:
     def _abandon(self) -> None:
         """Give back the trial, which has not noticed that it is to end, and end without it."""
         _end_children()
-        _after(_GIVE_BACK_SECONDS, os._exit, 128 + self._stop_signal)  # where the storage does not answer, either
+        _after(shutdown.EXIT_SECONDS, os._exit, 128 + self._stop_signal)  # where the storage does not answer, either
         try:
             if self._held is not None:
                 self._give_back(self._held)
@@ -280,7 +280,7 @@ def stop_with_launcher() -> None:
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         # Python sees a signal when the main thread comes back from where it is, which may hang.
-        time.sleep(_STOP_SECONDS + _GIVE_BACK_SECONDS)
+        time.sleep(shutdown.GIVE_UP_SECONDS + shutdown.EXIT_SECONDS)
         _end_children()
         os._exit(128 + signal.SIGTERM)
 

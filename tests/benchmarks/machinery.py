@@ -206,7 +206,7 @@ def _trial(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
     from hpo.storage.url import resolve_url
     from hpo.study import catalog
     from hpo.study.found import FoundStudy
-    from hpo.trial.callbacks import Keeper
+    from hpo.trial.callbacks import EpochKeeper
     from hpo.trial.checkpoint import Checkpoints
     from hpo.trial.events import EventLog
     from hpo.trial.runner import TrialRunner
@@ -237,7 +237,7 @@ def _trial(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
         study.add_trial(optuna.trial.create_trial(value=0.9, intermediate_values=values))
     clocks = _Clocks(turns.waits)
     # Not before: the keeper's own call of `save` is within its own seconds.
-    clocks.hang("checkpoints: collect and write", Keeper, "on_epoch_end")
+    clocks.hang("checkpoints: collect and write", EpochKeeper, "on_epoch_end")
     clocks.hang("checkpoints: look for one at the beginning", Checkpoints, "latest")
     clocks.hang("checkpoints: remove at the end", TrialRunner, "forget")
     clocks.hang("events", EventLog, "write")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from faults.checker import Finding
 
-from hpo.storage.database import BEAT, LEASE
+from hpo.storage.leases import BEAT, LEASE
 
 COMPARED = "SIGKILL of workers at random"  # of hpo's faults, the one that stock Optuna is put to as well
 

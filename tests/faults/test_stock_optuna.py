@@ -12,7 +12,7 @@ from faults.launching import TESTS, Faults, kill_at_random
 from faults.results import COMPARED, Results
 from faults.stock_optuna import Setup, as_claimed
 
-from hpo.storage.database import BEAT, LEASE
+from hpo.storage.leases import BEAT, LEASE
 
 FULL = pytest.mark.faults_full
 

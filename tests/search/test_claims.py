@@ -24,9 +24,18 @@ from hpo.files.run_dir import RunDir
 from hpo.search.claims import Claim, Claims, Wait
 from hpo.search.sampling import reseed
 from hpo.storage import stored_study
-from hpo.storage.database import BEAT, LEASE, backend_of, open_storage, study_lock
-from hpo.storage.leases import MAX_RETRIES, Watch, give_back, give_back_lost, give_back_of_worker, run_failed_again
-from hpo.storage.trial_rows import finish_trial, pulses
+from hpo.storage.database import backend_of, open_storage, study_lock
+from hpo.storage.leases import (
+    BEAT,
+    LEASE,
+    HeartbeatMonitor,
+    give_back,
+    give_back_lost,
+    give_back_of_worker,
+    run_failed_again,
+)
+from hpo.storage.trial_rows import finish_trial, heartbeats
+from hpo.study.budget import MAX_RETRIES
 from hpo.study.found import FoundStudy
 from hpo.study.seeds import derive_seed
 
@@ -333,7 +342,7 @@ def test_a_claimed_trial_is_born_with_a_heartbeat(storage: BaseStorage, run_dir:
     taken = claims._take([])
     assert taken is not None
     trial_id, _claim = taken
-    assert pulses(storage, claims._study._study_id)[trial_id].age < LEASE
+    assert heartbeats(storage, claims._study._study_id)[trial_id].age < LEASE
 
 
 def test_a_claim_whose_answer_was_lost_is_made_once(storage: BaseStorage, run_dir: RunDir) -> None:
@@ -373,7 +382,7 @@ def test_a_lost_trial_of_another_machine_comes_back(
     """Through the storage: the worker that beats keeps its trial, the other's goes on as a new attempt."""
     claims = _claims(storage, run_dir, budget=Budget(trials=2))
     dead, alive = _take(claims), _take(claims)
-    watch, now = Watch(), [1000.0]
+    watch, now = HeartbeatMonitor(), [1000.0]
     monkeypatch.setattr("hpo.storage.leases.time.monotonic", lambda: now[0])
     noon = datetime(2026, 1, 1, 12)
     engine = backend_of(storage).engine

@@ -1,4 +1,4 @@
-"""Patience: what a database could not do is done later, and given up in the end."""
+"""Retry: what a database could not do is done later, and given up in the end."""
 
 import contextlib
 import threading
@@ -18,8 +18,8 @@ from postgres import Postgres
 
 from hpo.errors import Outage
 from hpo.files.run_dir import RunDir
-from hpo.storage.database import backend_of, open_storage, patience_of
-from hpo.storage.retry import Patience, is_outage
+from hpo.storage.database import backend_of, open_storage, retry_of
+from hpo.storage.retry import Retry, is_outage
 from hpo.storage.trial_rows import finish_trial
 from hpo.storage.url import resolve_url
 
@@ -45,8 +45,8 @@ def _full() -> Exception:
     return _sqlite("CREATE TABLE t (x)", "PRAGMA max_page_count = 2", "INSERT INTO t VALUES (zeroblob(9999))")
 
 
-def _patience(stopped: Callable[[], bool] = lambda: False) -> Patience:
-    return Patience(lambda error: str(error).splitlines()[0], stopped)
+def _patience(stopped: Callable[[], bool] = lambda: False) -> Retry:
+    return Retry(lambda error: str(error).splitlines()[0], stopped)
 
 
 def _internal(cause: Exception) -> Exception:
@@ -238,4 +238,4 @@ def test_nobody_waits_for_a_database_that_was_never_there(run_dir: RunDir, tmp_p
 
 def test_a_storage_to_write_has_patience(storage: BaseStorage) -> None:
     """On each kind; whoever runs it says when to give up."""
-    assert patience_of(storage).stopped() is False
+    assert retry_of(storage).stopped() is False

@@ -11,8 +11,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo.storage.database import LEASE, backend_of
-from hpo.storage.trial_rows import finish_trial, mark_finished, pulses
+from hpo.storage.database import backend_of
+from hpo.storage.leases import LEASE
+from hpo.storage.trial_rows import finish_trial, heartbeats, mark_finished
 
 
 def test_finish_trial_writes_all_or_nothing(storage: BaseStorage) -> None:
@@ -86,7 +87,7 @@ def test_pulses_are_of_running_trials(storage: BaseStorage) -> None:
     for trial in (beating, ended):
         backend_of(storage).record_heartbeat(trial)
     finish_trial(storage, ended, TrialState.COMPLETE, 1.0, {})
-    found = pulses(storage, study._study_id)
+    found = heartbeats(storage, study._study_id)
     assert set(found) == {never, beating}
     assert (found[never].beat, found[never].age) == (None, math.inf)
     assert found[beating].beat is not None

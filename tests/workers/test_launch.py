@@ -97,7 +97,7 @@ study = Search(name="stillborn", task=print, direction="maximize", space={"x": F
                         budget=Budget(trials=50))
 """
 
-SHORT_OF_TIME = "from hpo.workers import processes, worker\nprocesses.BEAT = worker._STOP_SECONDS = 1\n"
+SHORT_OF_TIME = "from hpo.workers import processes, shutdown\nprocesses.BEAT = shutdown.GIVE_UP_SECONDS = 1\n"
 
 HUNG = """
 import signal, subprocess, time
@@ -341,7 +341,7 @@ def test_an_interrupted_launch_gives_back_and_says_how_to_continue(
 
 def test_a_second_signal_ends_a_launch_at_once(write_study: Callable[..., Path], tmp_path: Path) -> None:
     """A worker that does not listen is not waited for; its trial is given back, and what it has started ends, too."""
-    write_study("from hpo.workers import processes\nprocesses._GRACE_SECONDS = 60\n" + HUNG, "hung.py")
+    write_study("from hpo.workers import shutdown\nshutdown.KILL_SECONDS = 60\n" + HUNG, "hung.py")
     launcher = _start(tmp_path, "--study", "hung", "--workers", "1")
     _wait_for(lambda: (tmp_path / "child").exists() and bool((tmp_path / "child").read_text()))
     workers = _workers(launcher)

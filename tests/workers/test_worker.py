@@ -33,7 +33,7 @@ study = Search(name="deaf", task=score, direction="maximize",
 """
 
 PATIENT = (
-    "from hpo.workers import worker\nworker._STOP_SECONDS = 1\nworker._GIVE_BACK_SECONDS = 10\n"  # 9 and 1 otherwise
+    "from hpo.workers import shutdown\nshutdown.GIVE_UP_SECONDS = 1\nshutdown.EXIT_SECONDS = 10\n"  # 9 and 1 otherwise
 )
 
 HUNG = """
