@@ -1,6 +1,8 @@
 """Texts that anybody may have written, such as a study's name or a failure, on one line of a terminal or a document."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # or another command to a terminal, ECMA-48's control sequence
 
@@ -8,3 +10,13 @@ _COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # or another command to a term
 def one_line(text: str) -> str:
     """``text`` without line breaks, colours, and other signs that a terminal obeys or that nobody sees."""
     return " ".join("".join(sign for sign in _COLOUR.sub("", text) if sign.isprintable() or sign.isspace()).split())
+
+
+def value_text(value: Any) -> str:
+    """The value of a parameter, for people: a float with six significant digits."""
+    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))
+
+
+def params_text(params: Mapping[str, Any], separator: str = ", ") -> str:
+    """Parameters on one line, as name=value."""
+    return separator.join(f"{name}={value_text(value)}" for name, value in params.items())

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from hpo.cli.options import AsJson, Force, Storage, Study, open_study, path, reader
-from hpo.cli.tables import print_csv, print_json, print_table, short
-from hpo.text import one_line
+from hpo.cli.tables import print_csv, print_json, print_table
+from hpo.text import one_line, params_text, value_text
 
 
 def studies(storage: Storage = None, as_json: AsJson = False) -> None:
@@ -76,7 +76,7 @@ def trials(
         return
     columns = ("number", "state", "value", "epochs", "best_epoch", "seconds", "stop_reason")
     shown = [row.as_json() for row in rows]
-    print_table([{**{name: row[name] for name in columns}, "params": short(row["params"])} for row in shown])
+    print_table([{**{name: row[name] for name in columns}, "params": params_text(row["params"], " ")} for row in shown])
     for row in rows:
         if row.result.failure is not None:
             print(one_line(f"Trial {row.number} failed ({row.result.stop_reason}): {row.result.failure}"))
@@ -92,8 +92,7 @@ def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None
         return
     print(f"Trial {row.number}: value {row.value:.4f}")
     for name, value in row.params.items():
-        shown = f"{value:.6g}" if isinstance(value, float) else value
-        print("  " + one_line(f"{name} = {shown}"))
+        print(f"  {one_line(name)} = {value_text(value)}")
     fit = row.result.fit
     if fit.epochs is not None:
         print(f"  {fit.epochs} epochs, the best was {fit.best_epoch}")

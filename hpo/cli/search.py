@@ -6,6 +6,7 @@ import typer
 
 from hpo.cli.options import File, Storage, Study
 from hpo.study.budget import MAX_FAILURES
+from hpo.text import value_text
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -86,7 +87,7 @@ def launch(
     if status.best is not None:
         print(f"Best trial of {status.name}: {status.best.number}, value {status.best.value:.4f}")
         for parameter, value in status.best.params.items():
-            print(f"  {parameter} = {value:.6g}" if isinstance(value, float) else f"  {parameter} = {value}")
+            print(f"  {parameter} = {value_text(value)}")
         print(f"Search time: {duration(status.seconds)}")
     if isinstance(task, Train):
         print(stopping_line(definition, task))

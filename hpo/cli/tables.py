@@ -76,8 +76,3 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
-
-
-def short(params: dict[str, Any]) -> str:
-    """Parameters on one line, as name=value."""
-    return " ".join(f"{name}={_cell(value)}" for name, value in params.items())

@@ -20,7 +20,7 @@ from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of
 from hpo.study.settings import FIGURES
 from hpo.study.space import Params
-from hpo.text import one_line
+from hpo.text import one_line, params_text, value_text
 
 _TITLES = {
     "test_accuracy": "test accuracy %",
@@ -86,7 +86,7 @@ def markdown(study: optuna.Study) -> str:
     definition = stored_study.recorded(study).get("definition", {})
     rows = _with_base(rows, definition.get("base", {})) if definition.get("settings") else rows[:_MOST_TRIALS]
     varying = _varying(rows)
-    failures = [f"{row.name or _params(row.params)}: {failure}" for row in rows for failure in row.failures]
+    failures = [f"{row.name or params_text(row.params)}: {failure}" for row in rows for failure in row.failures]
     parts = [
         f"## {_escaped(study.study_name)}",
         definition.get("description", ""),
@@ -133,7 +133,7 @@ def best_setting(study: optuna.Study) -> dict[str, Any]:
         "f1": measured.get("test_f1"),
         "parameters": round(figures["parameters"]) if "parameters" in figures else None,
         "seconds": figures.get("seconds"),
-        "setting": best.name or _params(best.params),
+        "setting": best.name or params_text(best.params),
     }
 
 
@@ -214,7 +214,7 @@ def _origin(study: optuna.Study, definition: Mapping[str, Any]) -> str:
         environment.get("machine", ""),
         ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items() if name != "hpo"),
     ]
-    base = f"Base: {_escaped(_params(definition['base']))}.  \n" if definition.get("base") else ""
+    base = f"Base: {_escaped(params_text(definition['base']))}.  \n" if definition.get("base") else ""
     return base + "Run: " + "; ".join(fact for fact in facts if fact) + "."
 
 
@@ -283,14 +283,10 @@ def _number(figure: str, value: float | None) -> str:
     return f"{value:.1f}" if figure in ("seconds", "best_epoch", "seconds_to_best") else f"{value:.4f}"
 
 
-def _params(params: Params) -> str:
-    return ", ".join(f"{name}={_text(value)}" for name, value in params.items())
-
-
 def _text(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:g}" if isinstance(value, float) else one_line(str(value))
+    return value_text(value)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -44,7 +44,7 @@ class StudyStatus:
 
     def as_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
-        return asdict(self)
+        return {**vars(self), "best": self.best and self.best.as_json()}
 
 
 def status_of(study: optuna.Study) -> StudyStatus:

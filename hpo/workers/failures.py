@@ -1,13 +1,13 @@
 """Trials that fail one after another, which ends a launch; and what they have in common."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import TooManyFailures
 from hpo.storage.records import result_of, was_given_back
+from hpo.text import value_text
 
 
 def ended(study: optuna.Study) -> set[int]:
@@ -47,12 +47,8 @@ def in_common(failed: Sequence[FrozenTrial], others: Sequence[FrozenTrial]) -> I
         elsewhere = [trial.params[name] for trial in others if name in trial.params]
         if len(set(values)) == 1:
             if values[0] not in elsewhere:
-                yield f"{name}={_text(values[0])}"
+                yield f"{name}={value_text(values[0])}"
         elif all(isinstance(value, int | float) for value in [*values, *elsewhere]):
             low, high = min(values), max(values)
             if elsewhere and (max(elsewhere) < low or min(elsewhere) > high):
-                yield f"{name} from {_text(low)} to {_text(high)}"
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+                yield f"{name} from {value_text(low)} to {value_text(high)}"

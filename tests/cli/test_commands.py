@@ -642,7 +642,7 @@ def test_a_small_search_under_another_name_is_a_study_of_its_own(digits: Place) 
     assert all(row["seconds"] > 0 for row in rows)
     assert all({"accuracy", "val_accuracy", "val_loss"} <= row["history"].keys() for row in rows)
     recorded = json.loads((digits.home / "small" / "definition.json").read_text())
-    assert (recorded["name"], recorded["subset"], recorded["budget"]["max_epochs"]) == ("small", 400, 1)
+    assert (recorded["name"], recorded["task"]["subset"], recorded["budget"]["max_epochs"]) == ("small", 400, 1)
 
 
 def test_data_show_draws_the_first_images(digits: Place) -> None:

@@ -60,10 +60,11 @@ from hpo import Budget
 from hpo.study import catalog
 {preparation}
 
-digits = catalog.load("digits-cnn").written
-stopping = dataclasses.replace(digits.task.stopping, patience=None)
+task = catalog.load("digits-cnn").written.task
+stopping = dataclasses.replace(task.stopping, patience=None)
 study = dataclasses.replace(
-    digits, name="faults", warm_starts=[], task=dataclasses.replace(digits.task, stopping=stopping),
+    catalog.load("digits-cnn").written, name="faults", warm_starts=[],
+    task=dataclasses.replace(task, stopping=stopping),
     budget=Budget(trials={trials}, max_epochs=6, max_retries=1000),
 )
 """

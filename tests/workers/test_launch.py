@@ -67,9 +67,8 @@ study = Search(name="full", task=score, direction="maximize",
 WRONG_METRIC = """
 import dataclasses
 from hpo.study.catalog import load
-digits = load("digits-cnn").written
-task = dataclasses.replace(digits.task, metric="val_f1")
-study = dataclasses.replace(digits, name="wrong-metric", task=task)
+task = dataclasses.replace(load("digits-cnn").written.task, metric="val_f1")
+study = dataclasses.replace(load("digits-cnn").written, name="wrong-metric", task=task)
 """
 
 DYING = """
