@@ -44,7 +44,7 @@ def open_study(study: str, storage: str | None, *, write: bool = False) -> "optu
 
 
 def reader(storage: str | None) -> "BaseStorage | None":
-    """The storage to read; None where the default one has not been made yet."""
+    """The storage to read; None if the default one has not been made yet."""
     import os
 
     from hpo.files.run_dir import RunDir

@@ -38,7 +38,7 @@ def launch(
         bool, typer.Option("--no-export-check", help="Search even if no model of the study can be exported.")
     ] = False,
     amend: Annotated[
-        bool, typer.Option("--amend", help="Accept a changed definition where that is safe, other code, fewer trials.")
+        bool, typer.Option("--amend", help="Accept a changed definition if that is safe, other code, fewer trials.")
     ] = False,
 ) -> None:
     """Search: run a study's trials in worker processes until its budget has ended. Again continues it."""

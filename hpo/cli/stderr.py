@@ -9,7 +9,7 @@ from hpo.errors import HpoError
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Hide what the block writes to standard error; show it where the block ends in an error that is not ours."""
+    """Hide what the block writes to standard error; show it if the block ends in an error that is not ours."""
     written = bytearray()
     try:
         with caught(written):

@@ -47,7 +47,7 @@ def _no_formula(value: Any) -> Any:
 
 
 def print_table(rows: Iterable[dict[str, Any]]) -> None:
-    """Print a table with a column for each key of the first row; "none" where there is no row."""
+    """Print a table with a column for each key of the first row; "none" if there is no row."""
     # Rich takes longer to import than --help may take.
     from rich.console import Console
     from rich.table import Table

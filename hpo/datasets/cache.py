@@ -41,7 +41,7 @@ class Entry:
 
 
 def cached(run_dir: RunDir, key: str, build: Callable[[], tuple[Arrays, Facts]]) -> Entry:
-    """The entry ``key``, built first where it is missing or damaged; by one process, while others wait."""
+    """The entry ``key``, built first if it is missing or damaged; by one process, while others wait."""
     folder = run_dir.data_cache / _LAYOUT / key
     if entry := _intact(folder):
         return entry

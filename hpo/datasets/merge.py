@@ -12,7 +12,7 @@ Merge = tuple[tuple[int, ...], ...]
 
 
 def merge_classes(classes: tuple[str, ...], merge: Merge | None) -> tuple[str, ...]:
-    """The names of the merged classes, as "Sandal + Shirt"; ``classes`` where there is nothing to merge.
+    """The names of the merged classes, as "Sandal + Shirt"; ``classes`` if there is nothing to merge.
 
     Raises:
         DatasetError: a class is in no group or in several, a group is empty, or a label does not exist.

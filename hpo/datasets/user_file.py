@@ -25,7 +25,7 @@ class UserFile:
     """Arrays ``x_train, y_train, x_test, y_test`` as Keras names them, or ``features, target``.
 
     Features are (n, height, width) or (n, height, width, channels), uint8 or float from 0 to 1. Labels are integers
-    from 0 or from 1. Where there is no test part, a stratified tenth is set aside as one.
+    from 0 or from 1. If there is no test part, a stratified tenth is set aside as one.
     """
 
     path: Path

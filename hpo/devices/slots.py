@@ -73,7 +73,7 @@ class Slot:
     def precision(self) -> str:
         """The Keras dtype policy that trains fastest here without losing accuracy.
 
-        bfloat16 where the hardware multiplies it: on a CPU with AVX512_BF16 an epoch of the stock CNN takes
+        bfloat16 if the hardware multiplies it: on a CPU with AVX512_BF16 an epoch of the stock CNN takes
         less time than in float32 (tests/benchmarks/precision.py measures it), elsewhere it is emulated and slower.
         """
         if self.gpu is not None:
@@ -84,7 +84,7 @@ class Slot:
 
 
 def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]:
-    """The slots to start workers in: on the GPUs where there are any, else on the CPU.
+    """The slots to start workers in: on the GPUs if there are any, otherwise on the CPU.
 
     Args:
         workers: how many; None for as many as the machine carries.
@@ -202,7 +202,7 @@ def _choose(gpus: str, visible: list[str]) -> list[str]:
 
 
 class _Driver:
-    """NVIDIA's management library for the length of a block; None where there is no driver."""
+    """NVIDIA's management library for the length of a block; None if there is no driver."""
 
     def __enter__(self) -> Any:
         import pynvml

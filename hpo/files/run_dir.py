@@ -13,7 +13,7 @@ _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_study_name(name: str) -> str:
-    """Return ``name`` where it can be a study's name.
+    """Return ``name`` if it can be a study's name.
 
     Raises:
         StudyError: it is empty, longer than 100 characters, or would leave its folder.

@@ -56,7 +56,7 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     x = layers.Flatten()(x)
     x = layers.Dense(params.get("dense_units", 128), activation=activation)(x)
     x = layers.Dropout(dropout)(x)
-    # Probabilities in float32 also where the rest computes in half precision.
+    # Probabilities in float32 also if the rest computes in half precision.
     probabilities = layers.Dense(dataset.num_classes, activation="softmax", dtype="float32")(x)
 
     model = keras.Model(images, probabilities)

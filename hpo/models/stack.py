@@ -43,7 +43,7 @@ def build_stack(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     family of networks to be searched. A text that gives no probabilities still makes a model; training fails.
 
     Args:
-        params: ``layers``, ``kernel_size`` where a word has none (default 3), ``padding`` "valid" or "same"
+        params: ``layers``, ``kernel_size`` for words that have none (default 3), ``padding`` "valid" or "same"
             ("valid"), ``l1`` and ``l2`` penalties on the kernels of the convolutions (0), ``augmentation`` "none",
             "layers" for new alterations each epoch, or "copies" for images altered beforehand ("none"), the
             activation, which may be "linear", and the optimizer as in ``hpo.models.optimizer``.

@@ -22,7 +22,7 @@ _SMALLEST_SIDE = 32  # that the bases take
 def build_transfer(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     """A frozen network of ImageNet's without its top, and a softmax on what it sees; only the softmax is trained.
 
-    Images are padded with zeros to 32x32 where they are smaller, gray ones repeated to three channels, and their
+    Images are padded with zeros to 32x32 if they are smaller, gray ones repeated to three channels, and their
     channels centered as the base was trained, all inside the model.
 
     Args:
@@ -49,7 +49,7 @@ def build_transfer(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Mode
     if channels == 1:
         x = layers.Concatenate()([x, x, x])
     else:
-        # Red and blue change places; channels can only be cropped where a side is.
+        # Red and blue change places; channels can only be cropped at a side.
         sideways = layers.Permute((1, 3, 2))(x)
         blue_first = [layers.Cropping2D([(0, 0), (channel, 2 - channel)])(sideways) for channel in (2, 1, 0)]
         x = layers.Permute((1, 3, 2))(layers.Concatenate(axis=2)(blue_first))
@@ -89,7 +89,7 @@ def _base(name: str, weights: str | None, shape: tuple[int, int, int]) -> "keras
         with FileLock(folder / f"{name}.lock"):
             return bases[name](include_top=False, weights=weights, input_shape=shape)
     except Exception as error:
-        # Keras raises a plain Exception where it cannot download, and a ValueError where what came is damaged.
+        # Keras raises a plain Exception if it cannot download, and a ValueError if what came is damaged.
         if type(error) is not Exception and not isinstance(error, OSError | ValueError):
             raise
         raise StudyError(

@@ -25,7 +25,7 @@ class Average:
     """A mean over repeats.
 
     Args:
-        sd: the sample's standard deviation; None for one repeat, or where one is infinite or not a number.
+        sd: the sample's standard deviation; None for one repeat, or if one is infinite or not a number.
         repeats: how many.
     """
 
@@ -65,7 +65,7 @@ class SettingAverage:
         return asdict(self)
 
     def deviation(self, figure: str) -> float | None:
-        """How many standard deviations ours lies above the reported ``figure``; None where that cannot be said.
+        """How many standard deviations ours lies above the reported ``figure``; None if that cannot be said.
 
         The deviation of one run, over the repeats; of an accuracy at least what counting right answers among so
         many images gives by chance: sqrt(p (1 - p) / n).

@@ -33,7 +33,7 @@ _TITLES = {
 }
 # Shown of every study that has them, reported or not.
 _ALWAYS = ("test_accuracy", "val_accuracy", "value", "parameters", "seconds", "best_epoch", "seconds_to_best")
-# Compared with what was reported, each that was; where none was, the first figure that was.
+# Compared with what was reported, each that was; if none was, the first figure that was.
 _JUDGED = {"test_accuracy", "val_accuracy"}
 _MOST_TRIALS = 10  # of a search
 _SHADES = "▁▂▃▄▅▆▇█"
@@ -48,8 +48,8 @@ _TITLE = "# Results"
 _HEAD = f"""{_TITLE}
 
 Written by `hpo report --output`, which replaces the sections of the studies it is given. Figures of ours are means over
-the runs ± the standard deviation of one run. A difference is ours less the reported figure, accuracies in percentage
-points; in brackets its size in standard deviations: of the runs, or, where that is larger or there is one run, of
+the runs ± the standard deviation of one run. A difference is ours minus the reported figure, accuracies in percentage
+points; in brackets its size in standard deviations: of the runs, or, if that is larger or there is one run, of
 counting right answers among so many images. **Bold**: more than two. Test figures are of the weights of the best
 validation epoch; seconds are of training and validation, by the clock of a machine that may have had other work.
 """
@@ -109,7 +109,7 @@ def _best_of(study: optuna.Study, shown: int) -> str:
 def best_setting(study: optuna.Study) -> dict[str, Any]:
     """The best of a study in one row: of a comparison the setting with the best mean, of a search the best trial.
 
-    Test figures of a search are those of its last export, where that was of the best trial; else they are None, and
+    Test figures of a search are those of its last export, if that was of the best trial; otherwise they are None, and
     accuracy and loss are of the validation images. A study with an objective has neither.
 
     Raises:
@@ -167,7 +167,7 @@ def _table(rows: Sequence[SettingAverage], columns: Sequence[_Column]) -> str:
 
 
 def _heat_map(rows: Sequence[SettingAverage], varying: Sequence[str]) -> str:
-    """Where exactly two parameters vary, each with three values or more: one down, one across, shaded."""
+    """If exactly two parameters vary, each with at least three values: one down, one across, shaded."""
     if len(varying) != 2:
         return ""
     down, across = (list(dict.fromkeys(row.params.get(name) for row in rows)) for name in varying)
@@ -229,7 +229,7 @@ def _training(definition: Mapping[str, Any]) -> list[str]:
 
 
 def _with_base(rows: Sequence[SettingAverage], base: Params) -> list[SettingAverage]:
-    """``rows`` where a parameter that a setting lacks, and others have, is that of the study's base, if it has it."""
+    """``rows``, each parameter that a setting lacks, and others have, taken from the study's base, if it has it."""
     names = dict.fromkeys(name for row in rows for name in row.params)
     whole = [{**base, **row.params} for row in rows]
     return [
@@ -261,7 +261,7 @@ def _ours(figure: str, row: SettingAverage) -> str:
 
 
 def _difference(figure: str, row: SettingAverage) -> str:
-    """Ours less theirs; bold where it is more than two standard deviations."""
+    """Ours minus theirs; bold if it is more than two standard deviations."""
     if figure not in row.figures or figure not in row.reported:
         return "–"
     difference = row.figures[figure].mean - row.reported[figure]
@@ -294,5 +294,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """``text`` on one line of Markdown, where it neither ends a cell nor is HTML."""
+    """``text`` on one line of Markdown, so that it neither ends a cell nor is HTML."""
     return one_line(text).translate(_ESCAPES)

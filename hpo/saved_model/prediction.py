@@ -34,7 +34,7 @@ class Prediction:
         class_name: the most probable class.
         probability: its probability.
         top: the three most probable classes with their probabilities, most probable first.
-        warning: why the prediction may mean little, and what to do; None where nothing is amiss.
+        warning: why the prediction may mean little, and what to do; None if nothing is wrong.
     """
 
     path: Path

@@ -41,11 +41,11 @@ _POSTGRES_OPTIONS = "-c timezone=UTC -c tcp_keepalives_idle=10 -c tcp_keepalives
 def open_storage(url: URL, *, write: bool, wait: bool = False) -> BaseStorage:
     """Open the storage at ``url``, as ``hpo.storage.url.resolve_url`` gives it.
 
-    To write, its tables are made where missing and each transaction takes the write lock at once; to read,
+    To write, its tables are made if they are missing, and each transaction takes the write lock at once; to read,
     nothing is made and nobody waits.
 
     Args:
-        wait: where nothing answers, as a worker does: its launcher has just opened it.
+        wait: if nothing answers; a worker does, because its launcher has just opened it.
 
     Raises:
         Outage: nothing answers; if it was to ``wait``, for long.

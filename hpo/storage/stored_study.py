@@ -1,4 +1,4 @@
-"""A study in the storage: recorded at its first launch, resumed after, refused where its definition has changed."""
+"""A study in the storage: recorded at its first launch, resumed later, refused if its definition has changed."""
 
 import contextlib
 import difflib
@@ -145,7 +145,7 @@ def typed(attrs: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recorded(study: optuna.Study) -> dict[str, Any]:
-    """The attributes of a study that hpo launched; empty where another program made it."""
+    """The attributes of a study that hpo launched; empty if another program made it."""
     attrs = study.user_attrs
     return attrs if typed(attrs, _RECORDED).keys() == _RECORDED.keys() else {}
 
@@ -180,7 +180,7 @@ def is_amended(study: optuna.Study, found: FoundStudy) -> bool:
 
 
 def resumed(storage: BaseStorage, found: FoundStudy) -> FoundStudy:
-    """``found`` with what earlier launches of it set, such as ``--trials``, where this one sets nothing."""
+    """``found`` with what earlier launches of it set, such as ``--trials``, if this one does not set it."""
     if found.name not in names(storage):
         return found
     earlier = recorded(load(storage, found.name)).get("overrides", {})

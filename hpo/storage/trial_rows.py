@@ -54,7 +54,7 @@ def finish_trial(
     except UpdateFinishedTrialError:
         # Perhaps by ourselves: a commit whose answer was lost has happened all the same.
         found = backend.get_trial(trial_id)
-        # As text, where NaN is equal to NaN.
+        # As text: NaN is equal to NaN there.
         recorded = {key: json.dumps(found.user_attrs.get(key)) for key in written}
         if attempts == 1 or found.state != state or recorded != {key: json.dumps(r) for key, r in written.items()}:
             raise
@@ -124,7 +124,7 @@ class Heartbeat:
     """When the worker of a running trial last said that it is alive.
 
     Args:
-        beat: by the database's clock; None where there was none.
+        beat: by the database's clock; None if there was none.
         age: seconds ago, by that clock, which somebody may have set in between.
     """
 

@@ -25,7 +25,7 @@ class Setting:
         params: the values of its parameters; a setting may have parameters that others have not.
         reported: what others measured of it, by the names in ``FIGURES``: accuracies from 0 to 1, losses in nats,
             seconds of training, the number of parameters.
-        name: what its report calls it; empty where the parameters say it all.
+        name: what its report calls it; empty if the parameters say enough.
 
     Raises:
         StudyError: a parameter, a figure or the name is not as said above.
@@ -133,7 +133,7 @@ def grid(space: Mapping[str, Any], reported: Iterable[tuple[Params, Mapping[str,
 
 
 def vary(parameter: str, values: Mapping[Any, Mapping[str, float]]) -> tuple[Setting, ...]:
-    """One setting for each value of one parameter, with what others measured of it; ``{}`` where they did not.
+    """One setting for each value of one parameter, with what others measured of it; ``{}`` if they did not.
 
     Raises:
         StudyError: ``values`` has another form.

@@ -32,7 +32,7 @@ def offer(folder: Path, check: Callable[[Path], None]) -> None:
     They are read anew.
 
     Args:
-        check: raises where a file must not be run.
+        check: raises if a file must not be run.
     """
 
     class Checked(_Sibling):

@@ -1,4 +1,4 @@
-"""A search space: Optuna's own distributions by name, some of them only where another has certain values."""
+"""A search space: Optuna's own distributions by name, some of them only if another has certain values."""
 
 import json
 import math
@@ -26,7 +26,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class When:
-    """A parameter that exists only where ``parameter`` has one of ``values``.
+    """A parameter that exists only if ``parameter`` has one of ``values``.
 
     Example: ``"momentum": When("optimizer", ["sgd"], FloatDistribution(0.0, 0.99))``.
     """

@@ -49,7 +49,7 @@ def kept_folder(run_dir: RunDir, study: str, claim: Claim) -> Path:
 class Checkpoints:
     """The checkpoints of one configuration, of all its attempts.
 
-    An attempt that was taken for lost and comes back writes files of its own name: it cannot stand in the way of the
+    An attempt that was presumed lost and comes back writes files of its own name: it cannot stand in the way of the
     one that has gone on.
 
     Args:
@@ -83,7 +83,7 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None where there is none. A damaged one is left out, and logged."""
+        """The newest checkpoint that is whole; None if there is none. A damaged one is left out, and logged."""
         for _attempt, _epoch, path in self._found():
             try:
                 return _read(path)

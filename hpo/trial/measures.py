@@ -74,7 +74,7 @@ class Evaluation:
 
 
 def image_shape(model: "keras.Model") -> tuple[int | None, int | None, int | None]:
-    """Height, width and channels of the images a model takes; None where any size will do.
+    """Height, width and channels of the images a model takes; None if any size will do.
 
     Raises:
         UsageError: it does not take one batch of images (n, height, width, channels).

@@ -91,7 +91,7 @@ HALVES = 2  # the parts of each batch, if memory is too little for whole ones
 def split_batches(model: keras.Model, parts: int) -> None:
     """Let each step of the optimizer be one of ``parts`` batches, with the mean of their gradients: in less memory.
 
-    It is the same training as with one batch that large, but for what layers do by batches, such as normalization.
+    It is the same training as with one batch that large, except for what layers do per batch, such as normalization.
 
     Raises:
         OutOfMemory: it cannot be, because the optimizer's schedule would count the parts as steps.
@@ -114,14 +114,14 @@ def fit(
 ) -> Fit:
     """Fit ``model`` on the training images and validate it each epoch; leaves it with its best weights.
 
-    Where there is a checkpoint it goes on after its epoch, as if nothing had been: with its weights, optimizer and
-    learning rate, its history (recorded again) and what early stopping had counted. Only the order of the images in
-    the epochs to come is another.
+    If there is a checkpoint, the fit goes on after its epoch, as if it had not been interrupted: with its weights,
+    optimizer and learning rate, its history (recorded again) and what early stopping had counted. Only the order of the
+    images in the epochs to come differs.
 
     Args:
         model: compiled; takes images (n, h, w, c) uint8 and integer labels (n,).
         record: called with each epoch's metric and its number, from 1; True ends the trial as pruned.
-        interrupted: asked after each batch; True ends the fit with its epoch, or within it where that lasts.
+        interrupted: asked after each batch; True ends the fit with its epoch, or within it if that takes long.
         checkpoints: where each epoch is kept.
         resumed: called first with the epoch of the checkpoint it goes on from, if there is one.
         history: filled as in `Fit`, also by a fit that fails.
@@ -230,7 +230,7 @@ def refit(model: keras.Model, split: Split, *, learning_rates: list[float], batc
 
 
 def _latest(checkpoints: Checkpoints, model: keras.Model) -> Checkpoint | None:
-    """The checkpoint to go on from; None where there is none that fits ``model``, which then begins anew.
+    """The checkpoint to go on from; None if none fits ``model``, which then begins again.
 
     One of before the study's code was edited does not fit; nor does any fit a model without an input shape, which is
     built by its first batch.
@@ -262,7 +262,7 @@ def _has_schedule(model: keras.Model) -> bool:
 
 
 def as_failure(error: Exception, *, trained: bool) -> TrialFailure | None:
-    """``error``, raised by Keras, as a failure with a type; None where it is none of those.
+    """``error``, raised by Keras, as a failure with a type; None if it is none of those.
 
     Args:
         trained: whether any batch had been trained: what raises later is no matter of the model's shape.

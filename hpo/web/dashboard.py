@@ -223,7 +223,7 @@ def _same(given: str, expected: str) -> bool:
 
 
 def _host(environ: "WSGIEnvironment") -> tuple[str, int | None]:
-    """Name, in lower case, and port of the Host header; an empty name where it holds none."""
+    """Name, in lower case, and port of the Host header; an empty name if it has none."""
     try:
         parts = urlsplit("//" + environ.get("HTTP_HOST", ""))
         return parts.hostname or "", parts.port
@@ -256,7 +256,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     request_queue_size = 64
 
     def __init__(self, host: str, port: int) -> None:
-        # IPv4 where there is a choice (its number is lower): containers often name IPv6 without having it.
+        # IPv4 if there is a choice (its number is lower): containers often name IPv6 without having it.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         self.address_family = min(info[0] for info in found)
         super().__init__((host, port), _Handler)

@@ -16,7 +16,7 @@ def ended(study: optuna.Study) -> set[int]:
 
 
 def stop_at_failures(study: optuna.Study, earlier: set[int], most: int) -> None:
-    """Raise where the last ``most`` of the trials that have ended, those in ``earlier`` left out, all failed.
+    """Raise if the last ``most`` of the trials that have ended, those in ``earlier`` left out, all failed.
 
     Last by their numbers, which are in the order in which they began: clocks differ between machines, and jump.
 

@@ -1,4 +1,4 @@
-"""Launching a study on one machine: record it, start a worker a slot, watch them, and end with all of them."""
+"""Launching a study on one machine: record it, start one worker per slot, supervise them, and end with all of them."""
 
 import contextlib
 import signal
@@ -58,13 +58,13 @@ def launch(
     max_failures: int = MAX_FAILURES,
     check_export: bool = True,
 ) -> Launched:
-    """Run a study until its budget has ended; where it was launched before, continue it.
+    """Run a study until its budget has ended; if it was launched before, continue it.
 
     Args:
         url: of the storage, as ``resolve_url`` gives it.
         slots: a worker each.
         show: called with the study's status, about twice a second.
-        amend: whether a changed definition, other code or a lower budget may replace what is stored, where that is
+        amend: whether a changed definition, other code or a lower budget may replace what is stored, if that is
             safe.
         max_failures: as many trials that fail one after another end the launch, and any worker that joins it.
         check_export: whether the study's first trial sees first that its models can be exported.
@@ -79,7 +79,7 @@ def launch(
     found = _resumed(found, url)
     definition = found.definition
     sampling.check(definition.sampler, definition.search_space)
-    # Before anything is written: fails where there is no data, and fills the cache that the workers share.
+    # Before anything is written: fails if there is no data, and fills the cache that the workers share.
     dataset = definition.load_dataset(run_dir)
     storage = open_storage(url, write=True)
     study, is_new = stored_study.create_or_resume(storage, found, run_dir, amend=amend)

@@ -36,7 +36,7 @@ from hpo.study.found import FoundStudy
 from hpo.workers import shutdown
 from hpo.workers.handover import handed_over
 
-_MOST_DEATHS = 3  # a slot, of workers that held no trial, with no result in between
+_MOST_DEATHS = 3  # per slot: how many workers without a trial may die, with no result in between, before a launch ends
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class WorkerProcesses:
         return sum(t.state.is_finished() and not was_given_back(t) and token_of(t) in self._tokens for t in trials)
 
     def stop(self, received: list[int]) -> None:
-        """End every worker: ask, wait, then kill, at once where a signal is received; and give back what they held."""
+        """End every worker: ask, wait, then kill, at once if a signal is received; and give back what they held."""
         for process in self._places:
             process.terminate()
         deadline = time.monotonic() + shutdown.KILL_SECONDS

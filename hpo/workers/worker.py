@@ -189,7 +189,7 @@ class Worker:
                 self._give_back(claim)
                 return False
             except UpdateFinishedTrialError:
-                _logger.warning("Trial %d was taken for lost while it ran: it is left to others", claim.number)
+                _logger.warning("Trial %d was presumed lost while it ran: it is left to others", claim.number)
                 self._events.write("fenced", trial=claim.number)
                 return False
             except BaseException:
@@ -210,7 +210,7 @@ class Worker:
         def watch() -> None:
             left, waited = timeout, retry.waited()
             while left > 0:
-                # Where no thread of Python runs, nothing else ends the process; then the lease gives the trial back.
+                # If no thread of Python runs, nothing else ends the process; then others give the trial back.
                 faulthandler.dump_traceback_later(left + LEASE, exit=True)
                 if ended.wait(left):
                     return
@@ -264,7 +264,7 @@ class Worker:
     def _abandon(self) -> None:
         """Give back the trial, which has not noticed that it is to end, and end without it."""
         _end_children()
-        _after(shutdown.EXIT_SECONDS, os._exit, 128 + self._stop_signal)  # where the storage does not answer, either
+        _after(shutdown.EXIT_SECONDS, os._exit, 128 + self._stop_signal)  # also if the storage does not answer
         try:
             if self._held is not None:
                 self._give_back(self._held)
