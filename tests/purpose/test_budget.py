@@ -5,15 +5,16 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
-from faults.launching import Begin, Faults, kill_at_random
+from faults.launching import HURRIED, Begin, Faults, kill_at_random
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from hpo.storage.records import was_given_back
 
-EXPERIMENT = """
+COMPARISON = """
 import time
 from hpo import Budget, Comparison, vary
+{preparation}
 
 def score(params, trial):
     time.sleep(0.3)
@@ -28,7 +29,7 @@ study = Comparison(
 
 def test_as_many_trials_run_as_in_optuna(storage_url: str, tmp_path: Path, begin: Begin) -> None:
     """Three workers, one of which is killed; a launcher that is killed; and a second launch with a larger budget."""
-    faults = begin(tmp_path, storage_url, trials=8, pause=0.05)
+    faults = begin(tmp_path, storage_url, trials=8, pause=0.05, preparation=HURRIED)
     launcher = faults.launch(workers=3)
     kill_at_random(faults, launcher, 1, random.Random(0))
     launcher.kill()
@@ -45,7 +46,7 @@ def test_as_many_trials_run_as_in_optuna(storage_url: str, tmp_path: Path, begin
 
 def test_each_setting_runs_as_often_as_it_is_enqueued_in_optuna(storage_url: str, tmp_path: Path, begin: Begin) -> None:
     """By three workers, two of which are killed."""
-    faults = begin(tmp_path, storage_url, EXPERIMENT)
+    faults = begin(tmp_path, storage_url, COMPARISON, preparation=HURRIED)
     launcher = faults.launch(workers=3)
     kill_at_random(faults, launcher, 2, random.Random(1))
     assert launcher.wait(300) == 0, faults.log()
