@@ -162,7 +162,7 @@ def _print_what_ran(done: "Launched") -> None:
 def _found(study: str, url: "URL") -> "FoundStudy":
     """The study that ``study`` names: one in a file, else one that the storage has under that name."""
     from hpo.errors import StorageError, StudyError, UnknownStudy
-    from hpo.storage import stored_study
+    from hpo.storage import stored_study, study_code
     from hpo.storage.database import open_storage
     from hpo.study import catalog
 
@@ -173,7 +173,7 @@ def _found(study: str, url: "URL") -> "FoundStudy":
             stored = stored_study.load(open_storage(url, write=False), study)
         except (StudyError, StorageError):
             raise unknown from None
-        return stored_study.found_here(stored)
+        return study_code.found_here(stored)
 
 
 def _count(workers: str) -> int | None:

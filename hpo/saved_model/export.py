@@ -25,7 +25,8 @@ from hpo.results.trials import TrialRecord, best_of, trial_of
 from hpo.saved_model import code_file, export_check, model_file
 from hpo.saved_model.inspection import inspect_model
 from hpo.saved_model.proof import prove, reason
-from hpo.storage import stored_study
+from hpo.storage import stored_study, study_code
+from hpo.storage.environment import versions
 from hpo.study.found import FoundStudy
 from hpo.study.task import Train
 from hpo.trial.failures import is_disk_full
@@ -93,7 +94,7 @@ def export(
         HpoError: the saved file does not predict what the model predicts.
         OSError: the disk is full; an earlier export is left as it was.
     """
-    definition = stored_study.found_again(study, file, known).definition
+    definition = study_code.found_again(study, file, known).definition
     task = definition.task
     if not isinstance(task, Train):
         raise UsageError(f"The task of study {definition.name!r} is a function, so there is no model to export.")
@@ -158,7 +159,7 @@ def export(
             "parameters": int(model.count_params()),
             "trained_in": row.result.model.precision,
             "fingerprint": definition.fingerprint,
-            "versions": stored_study.versions(),
+            "versions": versions(),
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),
             "files": {path.name: sha256(path) for path in saved.models},
         }

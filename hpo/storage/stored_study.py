@@ -3,13 +3,8 @@
 import contextlib
 import difflib
 import json
-import platform
-import socket
-import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -17,14 +12,13 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hpo.devices.slots import machine
-from hpo.errors import HpoError, StudyChanged, StudyError, UnknownStudy
+from hpo.errors import HpoError, StudyChanged, StudyError
 from hpo.files.run_dir import RunDir
 from hpo.files.writing import write_json
 from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of, study_lock
+from hpo.storage.environment import environment
 from hpo.storage.url import shown
-from hpo.study import catalog
 from hpo.study.fingerprint import changes, may_amend
 from hpo.study.found import FoundStudy, Study
 from hpo.study.source_code import differences
@@ -37,7 +31,6 @@ _RECORDED = {
     "environment": dict,
 }  # fmt: skip
 _COMPARED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-_PACKAGES = ("hpo", "keras", "tensorflow", "jax", "optuna", "numpy", "sqlalchemy", "scikit-learn")
 
 
 def create_or_resume(
@@ -84,7 +77,7 @@ def create_or_resume(
             if not study.get_trials(deepcopy=False, states=_COMPARED):
                 # There is nothing to compare with: code that failed, or was never run, is mended.
                 attrs = {**attrs, "code": found.code}
-            _check_unchanged(found, attrs, amend=amend)
+            check_unchanged(found, attrs, amend=amend)
             if definition.trials < attrs["budget"] and not amend:
                 raise _lowered(study, definition, attrs["budget"])
             _record(study, found)
@@ -150,29 +143,6 @@ def recorded(study: optuna.Study) -> dict[str, Any]:
     return attrs if typed(attrs, _RECORDED).keys() == _RECORDED.keys() else {}
 
 
-def found_again(study: optuna.Study, file: str | None = None, known: FoundStudy | None = None) -> FoundStudy:
-    """A stored study, its code found again in ``file``, else through the recorded source.
-
-    Args:
-        known: the study, if this process has it already.
-
-    Raises:
-        StudyChanged: the code here defines another study than the one recorded.
-        StudyError: hpo did not launch it, or its source is not here.
-    """
-    found = known or found_here(study, file)
-    _check_unchanged(found, recorded(study), amend=False)
-    return found
-
-
-def found_here(study: optuna.Study, file: str | None = None) -> FoundStudy:
-    """As `found_again`, but as the code here has it, which may be another than was recorded."""
-    attrs = recorded(study)
-    if not attrs:
-        raise StudyError(f"hpo did not launch the study {study.study_name!r}, so there is nothing to run it by.")
-    return _find(study.study_name, attrs, file).with_overrides(name=study.study_name, **attrs["overrides"])
-
-
 def is_amended(study: optuna.Study, found: FoundStudy) -> bool:
     """Whether the storage has another definition or other code of the study now; ask under the study's lock."""
     attrs = study.user_attrs
@@ -231,29 +201,6 @@ def delete(study: optuna.Study, run_dir: RunDir) -> None:
     run_dir.environment(study.study_name).unlink(missing_ok=True)
 
 
-def environment() -> dict[str, Any]:
-    """What a result may depend on besides the study: versions, commit, host."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": machine(),
-        "host": socket.gethostname(),
-        "commit": _commit(),
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that a result may depend on, those that are installed."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except ModuleNotFoundError:
-            continue
-    return found
-
-
 def _record(study: optuna.Study, found: FoundStudy) -> None:
     definition = found.definition
     study.set_user_attr("fingerprint", definition.fingerprint)
@@ -265,36 +212,16 @@ def _record(study: optuna.Study, found: FoundStudy) -> None:
     study.set_user_attr("definition", definition.as_json())
 
 
-def _find(name: str, attrs: Mapping[str, Any], file: str | None) -> FoundStudy:
-    """The definition in ``file``; without one in the recorded source, or where it may lie on this machine."""
-    if not attrs["source"] and file is None:
-        raise StudyError(
-            f"Study {name!r} was launched from Python: only the process that made it, and the workers of that process, "
-            "have its code. To join, continue or export it from elsewhere, write it into a file and launch that."
-        )
-    path, _, original = attrs["source"].rpartition(".py:")
-    if file is not None:
-        return catalog.load(f"{file}:{original}" if file.endswith(".py") else file)
-    places = [attrs["source"]]
-    if path:  # of the machine that launched it last
-        base = Path(path).name
-        places += [f"{base}.py:{original}", f"studies/{base}.py:{original}", original]
-    found = []
-    for place in places:
-        with contextlib.suppress(UnknownStudy):
-            found.append(catalog.load(place))
-            if found[-1].code == attrs["code"]:
-                return found[-1]
-    if found:
-        return found[0]
-    where = f"the file {path}.py" if path else f"a file in ./studies that defines {original!r}"
-    raise UnknownStudy(
-        f"Study {name!r} was launched from {where}, which is not here. Copy it to this machine and name it: "
-        "`hpo worker` and `hpo export` take --file FILE.py, `hpo launch` takes --study FILE.py."
-    )
+def check_unchanged(found: FoundStudy, attrs: Mapping[str, Any], *, amend: bool) -> None:
+    """Check that a study means what was recorded, and has the code that was.
 
+    Args:
+        attrs: what `recorded` gives.
+        amend: whether a safe change is accepted.
 
-def _check_unchanged(found: FoundStudy, attrs: Mapping[str, Any], *, amend: bool) -> None:
+    Raises:
+        StudyChanged: the message shows the difference and the ways out.
+    """
     stored, new = attrs["definition"], json.loads(json.dumps(found.definition.as_json()))
     lines = changes(stored, new) + differences(attrs["code"], found.code, found.file)
     if not lines:
@@ -319,14 +246,3 @@ def _lowered(study: optuna.Study, definition: Study, budget: int) -> StudyChange
         f"{len(running)} run now. Continue with --trials {budget}, or lower the budget for everyone who "
         "works on the study with --amend: running trials end, and no more are begun."
     )
-
-
-def _commit() -> str | None:
-    """The git commit of the folder the launch runs in, None outside of a checkout."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True, cwd=Path.cwd()
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

@@ -17,7 +17,7 @@ from hpo.errors import Interrupted, Outage, StorageError, StudyAmended, UsageErr
 from hpo.files.run_dir import RunDir
 from hpo.results.status import StudyStatus, status_of
 from hpo.search import sampling
-from hpo.storage import stored_study
+from hpo.storage import stored_study, study_code
 from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of, open_storage, retry_of, study_lock
 from hpo.storage.leases import run_failed_again
@@ -110,7 +110,7 @@ def join(name: str, url: URL, run_dir: RunDir, slots: list[Slot], *, show: Show,
     """
     storage = open_storage(url, write=True)
     study = stored_study.load(storage, name)
-    found = stored_study.found_again(study, file)
+    found = study_code.found_again(study, file)
     definition = found.definition
     sampling.check(definition.sampler, definition.search_space)
     dataset = definition.load_dataset(run_dir)

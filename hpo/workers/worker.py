@@ -25,7 +25,7 @@ from hpo.files.run_dir import RunDir
 from hpo.saved_model import export_check
 from hpo.search import sampling
 from hpo.search.claims import Claim, Claims, Wait
-from hpo.storage import stored_study
+from hpo.storage import stored_study, study_code
 from hpo.storage.database import retry_of
 from hpo.storage.leases import LEASE, TOKEN, Lease, fail_hung, give_back, worker_name
 from hpo.storage.trial_rows import finish_trial
@@ -78,7 +78,7 @@ def work(
         Interrupted: SIGINT or SIGTERM; the trial that ran is given back.
     """
     study = stored_study.load(storage, name)
-    found = stored_study.found_again(study, file, known)
+    found = study_code.found_again(study, file, known)
     siblings.offer_to_children()
     sampling.check(found.definition.sampler, found.definition.search_space)
     if isinstance(found.definition.task, Train):

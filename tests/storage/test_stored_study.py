@@ -1,11 +1,7 @@
 """A study's first launch, its later ones, and what is refused between them."""
 
 import json
-import shutil
-import subprocess
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -21,10 +17,9 @@ from sqlalchemy.engine import make_url
 from hpo import Budget
 from hpo.errors import StudyChanged, StudyError
 from hpo.files.run_dir import RunDir
-from hpo.storage import stored_study
+from hpo.storage import stored_study, study_code
 from hpo.storage.database import backend_of, open_storage
 from hpo.storage.url import resolve_url
-from hpo.study import catalog
 from hpo.study.found import FoundStudy
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "kind": CategoricalDistribution(["a", "b"])}
@@ -287,7 +282,7 @@ def test_a_study_that_hpo_did_not_launch_is_refused(storage: BaseStorage, run_di
         stored_study.create_or_resume(storage, _definition(), run_dir)
     assert foreign.user_attrs == {}
     with pytest.raises(StudyError, match="hpo did not launch the study 's', so there is nothing to run it by"):
-        stored_study.found_again(foreign)
+        study_code.found_again(foreign)
 
 
 @pytest.mark.parametrize("trials", [True, False], ids=["with-trials", "empty"])
@@ -301,7 +296,7 @@ def test_a_study_with_a_definition_of_another_program_is_refused(
     with pytest.raises(StudyError, match=r"holds a study 's' that hpo did not launch\. Choose another --name"):
         stored_study.create_or_resume(storage, _definition(), run_dir)
     with pytest.raises(StudyError, match="hpo did not launch the study 's', so there is nothing to run it by"):
-        stored_study.found_again(foreign)
+        study_code.found_again(foreign)
     definition = _definition()
     assert stored_study.resumed(storage, definition) is not None
     assert stored_study.recorded(foreign) == {}
@@ -359,51 +354,6 @@ def test_no_message_shows_the_password(postgres: str, run_dir: RunDir) -> None:
     backend_of(storage).engine.dispose()
 
 
-@pytest.fixture
-def launched(
-    storage: BaseStorage, run_dir: RunDir, write_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> optuna.Study:
-    """The study ``instant`` of ``./studies``, launched with other trials, epochs and name."""
-    monkeypatch.chdir(write_study().parents[1])
-    definition = catalog.load("instant").with_overrides(name="renamed", trials=8, max_epochs=2)
-    return stored_study.create_or_resume(storage, definition, run_dir)[0]
-
-
-def test_a_worker_finds_the_definition_again(launched: optuna.Study) -> None:
-    """By the recorded source, with what the launch had set."""
-    study = stored_study.found_again(launched)
-    assert study.name == study.definition.name == "renamed"
-    assert study.definition.budget == Budget(trials=8, max_epochs=2)
-    assert study.overrides == {"trials": 8, "max_epochs": 2}
-    assert study.definition.fingerprint == launched.user_attrs["fingerprint"]
-    assert study.definition.task({"x": 0.25}, None) == 0.25  # type: ignore[operator]
-
-
-def test_a_worker_with_other_code_refuses_to_join(launched: optuna.Study, write_study: Callable[..., Path]) -> None:
-    """A copy on another machine may be older."""
-    path = write_study()
-    path.write_text(path.read_text().replace("FloatDistribution(0, 1)", "FloatDistribution(0, 5)"))
-    with pytest.raises(StudyChanged, match=r"'renamed' has changed.*space\.x\.attributes\.high: 1\.0 -> 5\.0"):
-        stored_study.found_again(launched)
-
-
-def test_a_worker_without_the_code_says_so(launched: optuna.Study, write_study: Callable[..., Path]) -> None:
-    """Rather than to run something else under that name."""
-    write_study().unlink()
-    with pytest.raises(StudyError, match=r"launched from a file in \./studies that defines 'instant', which is not"):
-        stored_study.found_again(launched)
-
-
-def test_another_file_of_the_same_name_leads_nobody_astray(
-    launched: optuna.Study, write_study: Callable[..., Path]
-) -> None:
-    """The launch was on another machine, and the file stands in another folder here."""
-    launched.set_user_attr("source", "/elsewhere/instant.py:instant")
-    path = write_study()
-    (path.parents[1] / "instant.py").write_text(path.read_text().replace('name="instant"', 'name="unlike"'))
-    assert stored_study.found_again(launched).file == "studies/instant.py"
-
-
 def test_other_data_are_refused(storage: BaseStorage) -> None:
     """A file of one's own is altered in its place; trials on the one and the other cannot be compared."""
     study = optuna.create_study(storage=storage, study_name="s")
@@ -423,24 +373,3 @@ def test_a_launch_that_came_to_nothing_leaves_nothing(storage: BaseStorage, run_
     assert stored_study.names(storage) == []
     assert not run_dir.definition("s").exists()
     assert stored_study.create_or_resume(storage, _definition(seed=7), run_dir)[1]
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_environment_names_the_commit_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the checkout that a launch runs in, and none outside of one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert stored_study.environment()["commit"] is None
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    subprocess.run([*git, "init", "--quiet"], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "m"], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    assert stored_study.environment()["commit"] == head
-
-
-def test_versions_are_those_that_are_installed() -> None:
-    """A package that is not there is left out, not guessed."""
-    found = stored_study.versions()
-    assert found["optuna"] == optuna.__version__
-    assert all(found.values())
-    assert found.keys() <= set(stored_study._PACKAGES)
