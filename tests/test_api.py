@@ -57,6 +57,21 @@ def test_a_study_made_in_python_runs_in_worker_processes() -> None:
     assert repr(hpo.load_study("live")) == "<hpo study 'live': 6 of 6 trials>"
 
 
+def test_a_worker_that_starts_afresh_has_the_study_still() -> None:
+    """After many trials it replaces itself, to be rid of what TensorFlow keeps of each."""
+
+    def growing(params: dict[str, Any], trial: Any) -> float:
+        from hpo.workers import worker
+
+        worker._GROWTH_BYTES = -(10**15)
+        return 0.0
+
+    study = hpo.launch(search(task=growing), workers=1, gpus="none")
+    assert study.status().done == "4 of 4"
+    [log] = (Path("runs") / "live" / "logs").glob("*.log")
+    assert log.read_text().count("Starting afresh") >= 3
+
+
 def test_no_other_process_can_join_it(hpo: Hpo) -> None:
     """Its code is nowhere in the storage; whoever tries is told so, in a line."""
     import hpo as package

@@ -56,7 +56,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "saved_model": (
         *("inspection", "code_file", "model_file", "proof", "export_check", "evaluation", "prediction", "export"),
     ),
-    "workers": ("shutdown", "cleanup", "failures", "handover", "processes", "launch", "worker"),
+    "workers": (
+        *("shutdown", "cleanup", "failures", "handover", "processes", "launch", "own_process", "time_limit", "worker"),
+    ),
     "web": ("dashboard",),
     "cli": ("stderr", "tables", "evaluation_view", "progress", "options", "look", "model", "search"),
     "api": (),

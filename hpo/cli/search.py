@@ -119,7 +119,8 @@ def worker(
     from hpo.storage.database import open_storage
     from hpo.storage.url import resolve_url
     from hpo.workers.handover import received
-    from hpo.workers.worker import stop_with_launcher, work
+    from hpo.workers.own_process import stop_with_launcher
+    from hpo.workers.worker import work
 
     if not with_launcher and (workers or gpus or workers_per_gpu):
         _join(study, storage, file, workers or "auto", gpus or "all", workers_per_gpu or 1)

@@ -1,16 +1,12 @@
 """The loop of one worker process: claim a trial, keep it alive, run it, tell the result, repeat."""
 
-import contextlib
 import dataclasses
-import faulthandler
 import gc
 import logging
 import os
 import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -27,7 +23,7 @@ from hpo.search import sampling
 from hpo.search.claims import Claim, Claims, Wait
 from hpo.storage import stored_study, study_code
 from hpo.storage.database import retry_of
-from hpo.storage.leases import LEASE, TOKEN, Lease, fail_hung, give_back, worker_name
+from hpo.storage.leases import TOKEN, Lease, give_back, worker_name
 from hpo.storage.trial_rows import finish_trial
 from hpo.study import siblings
 from hpo.study.budget import MAX_FAILURES
@@ -41,6 +37,8 @@ from hpo.trial.runner import TrialRunner
 from hpo.trial.train import Trainings
 from hpo.workers import cleanup, shutdown
 from hpo.workers.failures import ended, stop_at_failures
+from hpo.workers.own_process import after, end_children, restart
+from hpo.workers.time_limit import time_limit
 
 # TensorFlow keeps some of each trial (tests/benchmarks/RESULTS.md): after many, a fresh process is cheaper.
 _GROWTH_BYTES = 2_000_000_000
@@ -165,7 +163,7 @@ class Worker:
             # After the first trial: importing the backend is no growth.
             baseline = baseline or memory
             if memory > baseline + _GROWTH_BYTES and not self._stop_signal:
-                _recycle(f"memory has grown by more than {_GROWTH_BYTES // 1_000_000} MB")
+                restart(f"memory has grown by more than {_GROWTH_BYTES // 1_000_000} MB")
         raise Interrupted(self._stop_signal, f"Worker {self._name} stopped; its trial was given back.")
 
     def _run(self, claim: Claim) -> bool:
@@ -174,7 +172,8 @@ class Worker:
         started = time.perf_counter()
         _logger.info("Trial %d started (attempt %d, seed %d)", claim.number, claim.configuration.attempt, claim.seed)
         self._held = claim
-        with Lease(storage, trial_id), self._limited(claim):
+        timeout = None if self._is_watched else stored_study.timeout_of(self._study)
+        with Lease(storage, trial_id), time_limit(self._study, claim, timeout):
             try:
                 facts = {
                     "configuration": claim.configuration.number,
@@ -197,37 +196,6 @@ class Worker:
                 raise
             finally:
                 self._held = None
-
-    @contextlib.contextmanager
-    def _limited(self, claim: Claim) -> Iterator[None]:
-        """End a trial that hangs, and this process with it, unless a launcher watches."""
-        timeout = None if self._is_watched else stored_study.timeout_of(self._study)
-        if timeout is None:
-            yield
-            return
-        retry, ended = retry_of(self._study._storage), threading.Event()
-
-        def watch() -> None:
-            left, waited = timeout, retry.waited()
-            while left > 0:
-                # If no thread of Python runs, nothing else ends the process; then others give the trial back.
-                faulthandler.dump_traceback_later(left + LEASE, exit=True)
-                if ended.wait(left):
-                    return
-                left = retry.waited() - waited  # an outage is no fault of the trial's
-                waited += left
-            fail_hung(self._study, claim.trial._trial_id, timeout)
-            _end_children()
-            _recycle(f"trial {claim.number} ran longer than {timeout:g} seconds")
-
-        thread = threading.Thread(target=watch, name="limit", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-            faulthandler.cancel_dump_traceback_later()
 
     def _give_back(self, claim: Claim) -> None:
         give_back(self._study, claim.trial._trial_id, "interrupted")
@@ -255,55 +223,18 @@ class Worker:
     def _on_signal(self, signum: int, _frame: object) -> None:
         if not self._stop_signal:
             self._stop_signal = signum
-            _after(shutdown.GIVE_UP_SECONDS, self._abandon)
+            after(shutdown.GIVE_UP_SECONDS, self._abandon)
         elif not self._is_watched:  # a launcher that is asked twice kills; one signal may come from it and the system
             # The lease gives the trial back.
-            _end_children()
+            end_children()
             os._exit(128 + signum)
 
     def _abandon(self) -> None:
         """Give back the trial, which has not noticed that it is to end, and end without it."""
-        _end_children()
-        _after(shutdown.EXIT_SECONDS, os._exit, 128 + self._stop_signal)  # also if the storage does not answer
+        end_children()
+        after(shutdown.EXIT_SECONDS, os._exit, 128 + self._stop_signal)  # also if the storage does not answer
         try:
             if self._held is not None:
                 self._give_back(self._held)
         finally:
             os._exit(128 + self._stop_signal)
-
-
-def stop_with_launcher() -> None:
-    """Stop this process as SIGTERM does when its launcher dies: its end of our standard input closes."""
-
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        # Python sees a signal when the main thread comes back from where it is, which may hang.
-        time.sleep(shutdown.GIVE_UP_SECONDS + shutdown.EXIT_SECONDS)
-        _end_children()
-        os._exit(128 + signal.SIGTERM)
-
-    threading.Thread(target=wait, name="launcher", daemon=True).start()
-
-
-def _end_children() -> None:
-    """Kill what a trial has started that does not come to its end."""
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-
-
-def _after(seconds: float, action: Callable[..., None], *arguments: Any) -> threading.Timer:
-    """Do ``action`` in that many seconds, unless it is cancelled or this process ends before."""
-    timer = threading.Timer(seconds, action, arguments)
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
-def _recycle(reason: str) -> None:
-    """Become a fresh process under the same number, which the launcher does not notice."""
-    _logger.info("Starting afresh: %s", reason)
-    logging.shutdown()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "hpo", *sys.argv[1:]])
