@@ -23,7 +23,7 @@ from hpo import datasets
 from hpo.devices.slots import Slot, machine, usable_cores, visible_gpus
 from hpo.errors import DatasetError
 from hpo.files.run_dir import RunDir
-from hpo.storage.stored_study import versions
+from hpo.storage.environment import versions
 
 Result = TypeVar("Result")
 
@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 RESULTS = HERE / "RESULTS.md"
 # The order in which they run and stand in the results.
-SECTIONS = ("startup", "turnaround", "epoch", "machinery", "two_workers", "kills", "precision", "claims")
+SECTIONS = ("startup", "turnaround", "epoch", "machinery", "two_workers", "kills", "precision", "claims", "peers")
 
 _HEAD = """# Benchmarks
 

@@ -447,7 +447,7 @@ def test_eight_workers_claim_as_many_trials_as_there_are(
 def _comparison(storage: BaseStorage, run_dir: RunDir, worker: str = "host-1", **changes: Any) -> Claims:
     """Three settings, each twice; the second has a parameter of its own."""
     settings = [Setting({"x": 1}), Setting({"x": 2, "kind": "b"}), Setting({"x": 3})]
-    fields = {"space": {}, "settings": settings, "repeats": 2, "budget": Budget(), **changes}
+    fields = {"settings": settings, "repeats": 2, "budget": Budget(), **changes}
     return _claims(storage, run_dir, worker, **fields)
 
 
