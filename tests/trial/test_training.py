@@ -9,6 +9,7 @@ import pytest
 from hpo import Stopping
 from hpo.datasets import Dataset, Split
 from hpo.errors import InvalidModel, NanLoss, OutOfMemory, StudyError, TrialInterrupted
+from hpo.storage.records import ModelRecord
 from hpo.trial.callbacks import Record
 from hpo.trial.checkpoint import Checkpoints
 from hpo.trial.training import FitSettings, build_layers, describe, fit, refit, split_batches, start_fresh
@@ -289,7 +290,8 @@ def test_refit_trains_an_epoch_at_each_learning_rate(dataset: Dataset) -> None:
 def test_describe_counts_parameters() -> None:
     """36 pixels to two classes: 36 x 2 weights and 2 biases."""
     start_fresh(0, "float32")
-    assert describe(_model()) == {"parameters": 74, "precision": "float32", "backend": keras.backend.backend()}
+    expected = ModelRecord(parameters=74, precision="float32", backend=keras.backend.backend())
+    assert describe(_model()) == expected
 
 
 class _Killed(BaseException):
@@ -376,7 +378,8 @@ def test_an_interrupted_fit_keeps_the_epoch_it_is_in(dataset: Dataset, tmp_path:
     asked = iter(range(1, 1000))
     with pytest.raises(TrialInterrupted):
         fit(
-            _model(), dataset, _settings(epochs=50), record=lambda _, epoch: bool(epochs.append(epoch)),
+            _model(), dataset, _settings(epochs=50, finish_seconds=8),
+            record=lambda _, epoch: bool(epochs.append(epoch)),
             # Asked after each of an epoch's four batches and after the epoch: the second batch of the second.
             interrupted=lambda: next(asked) >= 7, checkpoints=checkpoints,
         )  # fmt: skip
