@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from hpo.api import StoredStudy, launch, load_study
     from hpo.study.budget import Budget, Stopping
     from hpo.study.comparison import Comparison
+    from hpo.study.comparison_settings import Setting, grid, vary
     from hpo.study.search import Search
-    from hpo.study.settings import Setting, grid, vary
     from hpo.study.space import When
     from hpo.study.task import Train
 
@@ -17,7 +17,7 @@ _MODULES = {
     **dict.fromkeys(("Budget", "Stopping"), "hpo.study.budget"),
     "Comparison": "hpo.study.comparison",
     "Search": "hpo.study.search",
-    **dict.fromkeys(("Setting", "grid", "vary"), "hpo.study.settings"),
+    **dict.fromkeys(("Setting", "grid", "vary"), "hpo.study.comparison_settings"),
     "When": "hpo.study.space",
     "Train": "hpo.study.task",
 }

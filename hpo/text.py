@@ -1,4 +1,4 @@
-"""Texts that anybody may have written, such as a study's name or a failure, on one line of a terminal or a document."""
+"""How texts that anybody may have written, and values of parameters, are printed on one line."""
 
 import re
 from collections.abc import Mapping

@@ -14,9 +14,9 @@ from hpo.search.claims import Claim
 from hpo.storage.records import Configuration
 from hpo.study.found import FoundStudy, Study
 from hpo.trial.events import EventLog
-from hpo.trial.function import FunctionCalls
+from hpo.trial.function_task import FunctionCalls
 from hpo.trial.runner import TrialRunner
-from hpo.trial.train import Trainings
+from hpo.trial.train_task import Trainings
 
 
 def claimed(trial: optuna.Trial, number: int = 0, **fields: Any) -> Claim:

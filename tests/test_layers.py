@@ -27,12 +27,22 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "files": ("run_dir", "reading", "writing", "output"),
     "devices": ("log_lines", "slots"),
     "datasets": (
-        *("download", "npz", "pickled", "dataset", "cache", "merge", "stratification", "picture"),
+        *("download", "npz", "pickled", "dataset", "cache", "merge", "stratification", "preview"),
         *("idx", "digits", "user_file", "loader"),
     ),
     "study": (
-        *("seeds", "values", "budget", "direction", "space", "settings", "fingerprint", "task", "definition"),
-        *("search", "comparison", "found", "source_code", "siblings", "catalog", "live"),
+        *(
+            "seeds",
+            "allowed_values",
+            "budget",
+            "direction",
+            "space",
+            "comparison_settings",
+            "fingerprint",
+            "task",
+            "definition",
+        ),
+        *("search", "comparison", "found", "code_hash", "siblings", "catalog", "live"),
     ),
     "models": ("augmentation", "optimizer", "autoencoder", "cnn", "mlp", "stack", "transfer"),
     "storage": (
@@ -50,17 +60,27 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "search": ("sampling", "pruning", "claims"),
     "results": ("trials", "status", "disk", "repeats", "report"),
     "trial": (
-        *("events", "checkpoint", "failures", "outputs", "measures", "half_precision", "callbacks", "reported"),
-        *("outcome", "function", "training", "model", "train", "runner"),
+        *("events", "checkpoint", "exhausted", "outputs", "measures", "half_precision", "callbacks", "reported"),
+        *("outcome", "function_task", "training", "model", "train_task", "runner"),
     ),
     "saved_model": (
         *("inspection", "code_file", "model_file", "proof", "export_check", "evaluation", "prediction", "export"),
     ),
     "workers": (
-        *("shutdown", "cleanup", "failures", "handover", "processes", "launch", "own_process", "time_limit", "worker"),
+        *(
+            "shutdown",
+            "cleanup",
+            "failure_limit",
+            "handover",
+            "processes",
+            "launch",
+            "own_process",
+            "time_limit",
+            "worker",
+        ),
     ),
     "web": ("dashboard",),
-    "cli": ("stderr", "tables", "evaluation_view", "progress", "options", "look", "model", "search"),
+    "cli": ("stderr", "tables", "evaluation_view", "progress", "options", "look", "model", "launch"),
     "api": (),
     "__main__": (),
 }

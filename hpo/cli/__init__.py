@@ -1,8 +1,11 @@
-"""The command line: one function a command, its docstring the help, its imports inside so that --help is instant."""
+"""The command line. Each command is one function, and its docstring is the help.
+
+A function imports what it needs inside, so that ``--help`` is fast.
+"""
 
 import typer
 
-from hpo.cli import look, model, search
+from hpo.cli import launch, look, model
 
 app = typer.Typer(
     name="hpo",
@@ -12,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _command in (
-    search.launch, search.worker,
+    launch.launch, launch.worker,
     look.studies, look.status, look.trials, look.best, look.report, look.compare,
     model.export, model.evaluate, model.predict,
     look.dashboard,

@@ -1,4 +1,4 @@
-"""What libraries write to standard error, kept out of a command's output."""
+"""The standard error of a command that imports Keras: hidden, unless the command ends in a bug."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

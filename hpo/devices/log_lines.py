@@ -1,4 +1,4 @@
-"""What libraries write to standard error, kept out of a command's output."""
+"""The log lines of TensorFlow, absl and Keras, kept out of what a person reads."""
 
 import os
 import re

@@ -1,4 +1,4 @@
 """Files: every path under ``HPO_HOME``, reading what a person named, and writing so that nobody sees half of a file.
 
-Knows nothing of studies but how their folders are named.
+All that it knows of studies is how their folders are named.
 """

@@ -1,4 +1,4 @@
-"""Read-only questions to the storage: trials, the best of them, where a study stands, means over repeats, reports.
+"""What the storage holds, read and never written: trials, the best, status, means over repeats, reports.
 
 Knows the storage and imports no framework.
 """

@@ -18,7 +18,7 @@ from hpo.results.trials import best_of, trials_of
 from hpo.storage import stored_study
 from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of
-from hpo.study.settings import FIGURES
+from hpo.study.comparison_settings import FIGURES
 from hpo.study.space import Params
 from hpo.text import one_line, params_text, value_text
 

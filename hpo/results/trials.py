@@ -1,4 +1,4 @@
-"""Read-only questions to the storage: trials, the best of them, the state of a study."""
+"""Trials as they are read from the storage, with the columns that `hpo trials` shows; their ranking; the best."""
 
 import dataclasses
 from collections.abc import Sequence

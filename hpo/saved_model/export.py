@@ -29,11 +29,11 @@ from hpo.storage import stored_study, study_code
 from hpo.storage.environment import versions
 from hpo.study.found import FoundStudy
 from hpo.study.task import Train
-from hpo.trial.failures import is_disk_full
+from hpo.trial.exhausted import is_disk_full
 from hpo.trial.measures import evaluate, in_batches
 from hpo.trial.model import build
 from hpo.trial.outputs import as_probabilities, outputs_of
-from hpo.trial.train import DEFAULT_BATCH_SIZE, WEIGHTS_FILE
+from hpo.trial.train_task import DEFAULT_BATCH_SIZE, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     import keras

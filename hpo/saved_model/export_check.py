@@ -13,7 +13,7 @@ from hpo.errors import FileError, StudyError, UsageError
 from hpo.saved_model import code_file, model_file
 from hpo.saved_model.inspection import inspect_model
 from hpo.saved_model.proof import reason
-from hpo.trial.failures import is_disk_full, is_out_of_memory
+from hpo.trial.exhausted import is_disk_full, is_out_of_memory
 from hpo.trial.measures import check_fit, in_batches
 from hpo.trial.outputs import as_probabilities, outputs_of
 

@@ -1,4 +1,4 @@
-"""What a saved model makes of image files: any size, any colour mode, one prediction each."""
+"""Image files of any size and colour mode, read, scaled to a saved model's input, and classified by it."""
 
 import warnings
 from collections.abc import Sequence

@@ -26,9 +26,9 @@ from hpo.storage.records import (
 )
 from hpo.storage.stored_study import budget_of, is_amended
 from hpo.storage.trial_rows import take_waiting
+from hpo.study.code_hash import digest
 from hpo.study.found import FoundStudy
 from hpo.study.seeds import derive_seed
-from hpo.study.source_code import digest
 from hpo.study.space import Params
 
 

@@ -1,4 +1,4 @@
-"""The database made safe for many processes: its retries, the studies in it, and who is alive.
+"""The database made safe for many processes: what is repeated in an outage, the studies in it, which workers live.
 
 Knows studies, which it records and compares. Does not know what to run next, or how a trial runs.
 """

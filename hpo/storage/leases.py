@@ -29,8 +29,8 @@ from hpo.storage.records import (
 from hpo.storage.trial_rows import Heartbeat, finish_trial, heartbeats, mark_finished
 from hpo.storage.url import first_line
 from hpo.study.budget import MAX_RETRIES
+from hpo.study.code_hash import digest
 from hpo.study.found import FoundStudy
-from hpo.study.source_code import digest
 
 # A worker proves each BEAT seconds that it is alive; a trial whose worker was silent for LEASE seconds is lost.
 BEAT = 5

@@ -34,7 +34,7 @@ class Configuration:
         seed: of the weights and batches.
         attempt: 1, or more if the configuration was lost with a worker before.
         deaths: how many workers died while they ran it.
-        origin: which of the study's planned trials it is, as in `hpo.study.settings.Planned`; empty if none.
+        origin: which of the study's planned trials it is, as in `hpo.study.comparison_settings.Planned`; empty if none.
     """
 
     number: int

@@ -19,9 +19,9 @@ from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of, study_lock
 from hpo.storage.environment import environment
 from hpo.storage.url import shown
+from hpo.study.code_hash import differences
 from hpo.study.fingerprint import changes, may_amend
 from hpo.study.found import FoundStudy, Study
-from hpo.study.source_code import differences
 
 UNCHECKED = "off"  # a launch said that its models need not be exportable
 

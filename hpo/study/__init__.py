@@ -1,4 +1,4 @@
-"""What a person writes: a study, its space, its budget, its settings; how it is found by name, and fingerprinted.
+"""What a person writes: a search, a comparison, their task, space and budget; how it is found by name, and hashed.
 
 Knows data sets, because a study names one. Knows nothing of storages, workers and trials.
 """

@@ -1,4 +1,4 @@
-"""How much a study and each of its trials may cost."""
+"""How much a study and each of its trials may cost; how many retries and failures there may be."""
 
 from dataclasses import dataclass
 

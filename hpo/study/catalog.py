@@ -16,10 +16,10 @@ from hpo.devices.log_lines import without_log_lines
 from hpo.errors import StudyError, UnknownStudy
 from hpo.files.run_dir import expanded
 from hpo.study import siblings
+from hpo.study.code_hash import code_of
 from hpo.study.comparison import Comparison
 from hpo.study.found import FoundStudy, Study
 from hpo.study.search import Search
-from hpo.study.source_code import code_of
 from hpo.study.task import Train
 
 

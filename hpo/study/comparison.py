@@ -9,8 +9,8 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler
 
 from hpo.errors import StudyError
+from hpo.study.comparison_settings import Planned, Setting, values_of
 from hpo.study.definition import Definition, with_epochs
-from hpo.study.settings import Planned, Setting, values_of
 from hpo.study.space import Space
 from hpo.study.task import check
 

@@ -13,11 +13,11 @@ from hpo import datasets
 from hpo.errors import StudyError
 from hpo.files.run_dir import RunDir, check_study_name
 from hpo.study import fingerprint
+from hpo.study.allowed_values import plain_params, shown
 from hpo.study.budget import Budget, is_whole
 from hpo.study.direction import Direction, direction_of
 from hpo.study.space import Params, Space, at_most
 from hpo.study.task import Function, Train, check, name_of
-from hpo.study.values import plain_params, shown
 
 
 @dataclass(frozen=True, kw_only=True)

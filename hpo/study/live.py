@@ -9,8 +9,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hpo.study.code_hash import stock_code, text_of
 from hpo.study.found import FoundStudy, Study
-from hpo.study.source_code import stock_code, text_of
 from hpo.study.task import Train, name_of
 
 

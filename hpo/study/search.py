@@ -12,8 +12,8 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, TPESampler
 
 from hpo.errors import StudyError
+from hpo.study.comparison_settings import Planned
 from hpo.study.definition import Definition, with_epochs
-from hpo.study.settings import Planned
 from hpo.study.space import Params, Space
 from hpo.study.task import check
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 
-from hpo.study.source_code import imported
+from hpo.study.code_hash import imported
 
 # The folder of the study file that was read last, and whether it is in `sys.path` because of us.
 _offered: dict[str, bool] = {}

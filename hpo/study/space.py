@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 
 from hpo.errors import SpaceError
-from hpo.study.values import KINDS, WAY_OUT, is_plain, plain, shown
+from hpo.study.allowed_values import KINDS, WAY_OUT, is_plain, plain, shown
 
 Params = dict[str, Any]
 

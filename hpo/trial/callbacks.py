@@ -1,4 +1,4 @@
-"""What watches a fit from inside: Keras callbacks that record, report, end and keep it."""
+"""Keras callbacks of a fit: they end it at NaN, record and report its epochs, end it when asked, and keep it."""
 
 import math
 import random

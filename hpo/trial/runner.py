@@ -17,7 +17,7 @@ from hpo.study.found import Study
 from hpo.text import one_line
 from hpo.trial.checkpoint import kept_folder
 from hpo.trial.events import EventLog
-from hpo.trial.failures import is_disk_full, is_out_of_memory
+from hpo.trial.exhausted import is_disk_full, is_out_of_memory
 from hpo.trial.outcome import Outcome
 from hpo.trial.reported import ReportedTrial
 
@@ -31,7 +31,7 @@ class TrialRunner:
 
     Args:
         definition: the study.
-        run_task: what a trial does; `hpo.trial.train.Trainings` or `hpo.trial.function.FunctionCalls`.
+        run_task: what a trial does; `hpo.trial.train_task.Trainings` or `hpo.trial.function_task.FunctionCalls`.
         run_dir: where checkpoints are.
         interrupted: whether this process has been asked to stop.
         events: where it is logged what happens.

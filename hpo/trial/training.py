@@ -15,7 +15,7 @@ from hpo.storage.records import ModelRecord
 from hpo.study.budget import Stopping
 from hpo.trial.callbacks import EpochKeeper, EpochRecorder, Record, StopAtNan, StopReason
 from hpo.trial.checkpoint import Checkpoint, Checkpoints
-from hpo.trial.failures import is_out_of_memory
+from hpo.trial.exhausted import is_out_of_memory
 
 _OF_INTEGERS = ("ctc", "circle")  # losses of Keras that take integer labels and are not called sparse
 _LABELS = "labels are integers: use a sparse loss, or a function that encodes them with keras.ops.one_hot"

@@ -24,7 +24,7 @@ from hpo.storage.leases import run_failed_again
 from hpo.study.budget import MAX_FAILURES
 from hpo.study.found import FoundStudy
 from hpo.workers import cleanup
-from hpo.workers.failures import ended, stop_at_failures
+from hpo.workers.failure_limit import ended, stop_at_failures
 from hpo.workers.processes import WorkerProcesses
 
 _POLL_SECONDS = 0.5

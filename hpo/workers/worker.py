@@ -30,13 +30,13 @@ from hpo.study.budget import MAX_FAILURES
 from hpo.study.found import FoundStudy
 from hpo.study.task import Train
 from hpo.trial.events import EventLog
-from hpo.trial.function import FunctionCalls
+from hpo.trial.function_task import FunctionCalls
 from hpo.trial.outcome import Outcome
 from hpo.trial.reported import ReportedTrial
 from hpo.trial.runner import TrialRunner
-from hpo.trial.train import Trainings
+from hpo.trial.train_task import Trainings
 from hpo.workers import cleanup, shutdown
-from hpo.workers.failures import ended, stop_at_failures
+from hpo.workers.failure_limit import ended, stop_at_failures
 from hpo.workers.own_process import after, end_children, restart
 from hpo.workers.time_limit import time_limit
 

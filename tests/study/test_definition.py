@@ -15,8 +15,8 @@ from hpo import Budget, Search, Setting, Stopping, Train, When, vary
 from hpo.errors import SpaceError, StudyError
 from hpo.files.run_dir import RunDir
 from hpo.models import build_cnn
+from hpo.study.comparison_settings import Planned
 from hpo.study.found import Study
-from hpo.study.settings import Planned
 from hpo.study.space import Space
 
 SPACE = {

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import TooManyFailures
-from hpo.workers.failures import in_common, stop_at_failures
+from hpo.workers.failure_limit import in_common, stop_at_failures
 
 SPACE = {"rate": FloatDistribution(0, 1), "pool": CategoricalDistribution(["max", "average"])}
 

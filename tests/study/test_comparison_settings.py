@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from hpo import Setting, When, grid, vary
 from hpo.errors import SpaceError, StudyError
-from hpo.study.settings import FIGURES, values_of
+from hpo.study.comparison_settings import FIGURES, values_of
 
 
 def _whole(message: str) -> str:

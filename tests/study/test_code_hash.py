@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpo.study import catalog
-from hpo.study.source_code import differences
+from hpo.study.code_hash import differences
 
 STUDY = '''
 """A study."""

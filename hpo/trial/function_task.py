@@ -13,7 +13,7 @@ from hpo.errors import NanLoss, TrialError
 from hpo.search.claims import Claim
 from hpo.storage.records import ResultRecord
 from hpo.study.task import Function
-from hpo.trial.failures import is_out_of_memory
+from hpo.trial.exhausted import is_out_of_memory
 from hpo.trial.outcome import Outcome
 from hpo.trial.reported import ReportedTrial
 

@@ -8,8 +8,8 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 
 from hpo.errors import StudyError
+from hpo.study.allowed_values import KINDS, WAY_OUT, is_plain, plain_params, shown
 from hpo.study.space import Params, Space
-from hpo.study.values import KINDS, WAY_OUT, is_plain, plain_params, shown
 
 # What can be reported of a setting and is measured of ours: the names that `hpo report` compares.
 FIGURES = (

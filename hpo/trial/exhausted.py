@@ -1,4 +1,4 @@
-"""What an exception says of memory and disks, whichever library raised it."""
+"""Whether an exception says that memory or a disk is exhausted, whichever library raised it."""
 
 import errno
 

@@ -23,7 +23,7 @@ from hpo.study.space import Params
 from hpo.study.task import Train
 from hpo.trial.checkpoint import Checkpoints, kept_folder
 from hpo.trial.events import EventLog
-from hpo.trial.failures import is_out_of_memory
+from hpo.trial.exhausted import is_out_of_memory
 from hpo.trial.measures import evaluate
 from hpo.trial.model import build
 from hpo.trial.outcome import Outcome
