@@ -14,6 +14,7 @@ Needs the extra: pip install -e ".[test,peers]". Usage: ``python tests/benchmark
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from measurement import Runs, Section, in_turns, number
+from measurement import REPOSITORY, RESULTS, Runs, Section, in_turns, number
 
 PEER = Path(__file__).parent / "peer"
 EPOCHS = 6  # as in problem.py, which imports Keras
@@ -209,6 +210,18 @@ def main() -> None:
         rows,
     )  # fmt: skip
     section.write()
+    write_readme()
+
+
+def write_readme() -> None:
+    """Put the table of the results file into the README."""
+    section = RESULTS.read_text().partition("## peers")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\|.*\|$", section, flags=re.MULTILINE)
+    path = REPOSITORY / "README.md"
+    table = "\n".join(rows) + "\n"
+    text, count = re.subn(r"(?<=<!-- peers -->\n).*?(?=<!-- end -->)", table, path.read_text(), flags=re.DOTALL)
+    assert count == 1, "README.md has no place for the table"
+    path.write_text(text)
 
 
 if __name__ == "__main__":
