@@ -7,6 +7,7 @@ import optuna
 
 from hpo.cli.progress import progress
 from hpo.devices.slots import slots
+from hpo.errors import UsageError
 from hpo.files.run_dir import RunDir, expanded
 from hpo.results.status import StudyStatus, status_of
 from hpo.results.trials import TrialRecord, best_of, trials_of
@@ -14,9 +15,11 @@ from hpo.storage import stored_study
 from hpo.storage.database import open_storage
 from hpo.storage.url import resolve_url
 from hpo.study import catalog
-from hpo.study.budget import MAX_FAILURES
+from hpo.study.budget import MAX_FAILURES, is_whole
+from hpo.study.comparison import Comparison
 from hpo.study.found import FoundStudy, Study
 from hpo.study.live import found_live
+from hpo.study.search import Search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +152,11 @@ def launch(
     """
     from hpo.workers.launch import launch as run
 
+    if not isinstance(study, Search | Comparison | str):
+        raise UsageError(f"`study` must be an hpo.Search, an hpo.Comparison or a text, but got {study!r}.")
+    for option, value in {"workers": workers, "workers_per_gpu": workers_per_gpu, "max_failures": max_failures}.items():
+        if not is_whole(value, at_least=1) and (option, value) != ("workers", None):
+            raise UsageError(f"`{option}` must be a whole number of at least 1, but got {value!r}.")
     run_dir = RunDir.from_environment()
     url = resolve_url(storage, run_dir)
     found = (catalog.load(study) if isinstance(study, str) else found_live(study)).with_overrides(

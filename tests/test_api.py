@@ -14,7 +14,7 @@ from command import Hpo
 from optuna.distributions import FloatDistribution, IntDistribution
 
 import hpo
-from hpo.errors import StudyChanged, StudyError
+from hpo.errors import StudyChanged, StudyError, UsageError
 
 FACTOR = 2.0
 
@@ -113,6 +113,25 @@ def test_an_error_is_that_of_the_command_line() -> None:
     hpo.launch(search(), workers=1, gpus="none")
     with pytest.raises(StudyError, match=r"holds no study called 'liv'\. Did you mean live"):
         hpo.load_study("liv")
+    with pytest.raises(StudyError, match="A study's name must be text, but got 5"):
+        hpo.load_study(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda: hpo.launch(5), "`study` must be an hpo.Search, .* but got 5", id="no-study"),
+        pytest.param(lambda: hpo.launch(hpo.Search), "`study` must be an hpo.Search, .* but got <class", id="class"),
+        pytest.param(lambda: hpo.launch(search(), workers=0), "`workers` must be a whole number", id="no-worker"),
+        pytest.param(lambda: hpo.launch(search(), workers="two"), "`workers` must be a whole number", id="text"),
+        pytest.param(lambda: hpo.launch(search(), max_failures=0), "`max_failures` must be a whole", id="no-failure"),
+        pytest.param(lambda: hpo.launch(search(), gpus="x"), "--gpus must be all, none or indices", id="gpus"),
+    ],
+)
+def test_a_mistake_is_one_line(call: Callable[[], object], message: str) -> None:
+    """Of the kind that the command line says."""
+    with pytest.raises(UsageError, match=message):
+        call()
 
 
 def test_trials_are_a_frame() -> None:

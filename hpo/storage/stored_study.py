@@ -109,7 +109,7 @@ def load(storage: BaseStorage, name: str) -> optuna.Study:
     """
     try:
         name.encode()
-    except UnicodeError:
+    except (UnicodeError, AttributeError):  # a name of another type comes from Python
         raise StudyError(f"A study's name must be text, but got {name!r}. `hpo studies` lists the names.") from None
     try:
         return optuna.load_study(storage=storage, study_name=name)
