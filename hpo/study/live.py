@@ -1,6 +1,7 @@
 """A study that was made in this process, such as in a notebook: its code is that of its functions."""
 
 import ast
+import contextlib
 import hashlib
 import inspect
 import sys
@@ -54,7 +55,9 @@ def _used(part: Any) -> Iterator[tuple[str, Any]]:
     """The global and enclosing variables that a function or a class uses, with their values."""
     functions = [value for value in vars(part).values() if callable(value)] if isinstance(part, type) else [part]
     for function in functions:
-        if isinstance(function, types.FunctionType):
+        if not isinstance(function, types.FunctionType):
+            continue
+        with contextlib.suppress(ValueError):  # a variable that has no value yet
             found = inspect.getclosurevars(function)
             yield from {**found.globals, **found.nonlocals}.items()
 
