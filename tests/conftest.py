@@ -24,6 +24,14 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def keras_in_float32() -> Iterator[None]:
+    """A test that trains in half precision leaves no such setting to the next test of its process."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
+
+
 @pytest.fixture
 def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     """An empty ``HPO_HOME``, also in the environment of the processes that a test starts."""
