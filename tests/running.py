@@ -11,6 +11,7 @@ from hpo.devices.slots import Slot
 from hpo.files.run_dir import RunDir
 from hpo.saved_model import export_check
 from hpo.search.claims import Claim
+from hpo.search.pruning import judged_by_pruner
 from hpo.storage.records import Configuration
 from hpo.study.found import FoundStudy, Study
 from hpo.trial.events import EventLog
@@ -21,7 +22,8 @@ from hpo.trial.train_task import Trainings
 
 def claimed(trial: optuna.Trial, number: int = 0, **fields: Any) -> Claim:
     """A claim of a trial that runs this configuration."""
-    return Claim(trial, Configuration(number, **{"uuid": "u", "seed": 11, **fields}))
+    configuration = Configuration(number, **{"uuid": "u", "seed": 11, **fields})
+    return Claim(trial, configuration, judged_by_pruner(trial, is_planned=bool(configuration.origin)))
 
 
 def runner(study: Study, run_dir: RunDir, *, interrupted: Callable[[], bool] = lambda: False) -> TrialRunner:

@@ -57,7 +57,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "study_code",
         "leases",
     ),
-    "search": ("sampling", "pruning", "claims"),
+    "search": (
+        *("sampling", "pruning", "encoding", "proposals", "surrogate", "freeze_thaw", "curves", "limits", "claims"),
+    ),
     "results": ("trials", "status", "disk", "repeats", "report"),
     "trial": (
         *("events", "checkpoint", "exhausted", "outputs", "measures", "half_precision", "callbacks", "reported"),
@@ -80,7 +82,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         ),
     ),
     "web": ("dashboard",),
-    "cli": ("stderr", "tables", "evaluation_view", "progress", "options", "look", "model", "launch"),
+    "cli": ("stderr", "durations", "tables", "evaluation_view", "progress", "options", "look", "model", "launch"),
     "api": (),
     "__main__": (),
 }

@@ -20,6 +20,14 @@ def launch(
     storage: Storage = None,
     name: Annotated[str | None, typer.Option(help="Run it under another name, as a study of its own.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, earlier launches included.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Time in all, such as 90s, 30m or 2h; pauses between launches do not count.")
+    ] = None,
+    total_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs in all, of all trials.")] = None,
+    target: Annotated[float | None, typer.Option(help="End when a trial has reached this value.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="End when this many trials have not been better than the best.")
+    ] = None,
     max_epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs of one trial.")] = None,
     subset: Annotated[int | None, typer.Option(min=1, help="Use this many of the training images.")] = None,
     workers: Annotated[str, typer.Option(help="How many worker processes, or auto.")] = "auto",
@@ -42,7 +50,8 @@ def launch(
     ] = False,
 ) -> None:
     """Search: run a study's trials in worker processes until its budget has ended. Again continues it."""
-    from hpo.cli.progress import duration, progress, stopping_line
+    from hpo.cli.durations import duration, seconds_of
+    from hpo.cli.progress import ended_line, progress, stopping_line
     from hpo.devices.slots import slots as slots_here
     from hpo.files.run_dir import RunDir
     from hpo.storage.command import command, unsaid
@@ -56,6 +65,10 @@ def launch(
     found = _found(study, url).with_overrides(
         name=name,
         trials=trials,
+        seconds=None if timeout is None else seconds_of(timeout),
+        total_epochs=total_epochs,
+        target=target,
+        patience=patience,
         max_epochs=max_epochs,
         subset=subset,
         trial_timeout=trial_timeout,
@@ -75,15 +88,17 @@ def launch(
             check_export=not no_export_check,
         )
     status = done.status
-    if done.ran == 0 and status.finished >= status.budget:
-        # A comparison has no more trials than it lists.
-        more = "" if not definition.is_sampled and status.budget >= len(definition.plan()) else " More with --trials."
+    has_more = definition.is_sampled or status.budget < len(definition.plan())  # than a comparison lists
+    if done.ran > 0 or status.ended_by == "space":
+        _print_what_ran(done)
+        if status.ended_by not in ("trials", None):
+            print(ended_line(status))
+    elif status.ended_by in ("trials", None):
         over = "" if status.finished <= status.budget else f", its budget: there are {status.finished}"
+        more = " More with --trials." if has_more else ""
         print(f"Nothing to run: all {status.budget} trials of {status.name} are done{over}.{more}")
     else:
-        _print_what_ran(done)
-        if status.finished < status.budget:
-            print("Every configuration that the sampler can draw has run.")
+        print(f"Nothing to run. {ended_line(status)}")
     if status.best is not None:
         print(f"Best trial of {status.name}: {status.best.number}, value {status.best.value:.4f}")
         for parameter, value in status.best.params.items():

@@ -39,7 +39,7 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
 
 def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
     """Show where a study stands: its budget, its trials by state, the best, who works on it, its size on disk."""
-    from hpo.cli.progress import summary
+    from hpo.cli.progress import limits_line, summary
     from hpo.files.run_dir import RunDir
     from hpo.results.disk import disk_bytes
     from hpo.results.status import status_of
@@ -50,6 +50,7 @@ def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> No
         print_json({**now.as_json(), "disk_bytes": taken})
         return
     print(f"{one_line(now.name)}: {summary(now, 'value')}")
+    print(limits_line(now))
     print(f"On this machine's disk: {taken / 1e6:.1f} MB, without the storage.")
     if now.workers:
         print_table(now.workers)

@@ -12,7 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hpo.cli.durations import duration
 from hpo.results.status import StudyStatus
+from hpo.study.budget import UNLIMITED
 from hpo.study.found import Study
 from hpo.study.task import Train
 from hpo.workers.launch import Show
@@ -115,20 +117,46 @@ def summary(status: StudyStatus, metric: str) -> str:
 
 
 def remaining_seconds(status: StudyStatus) -> float | None:
-    """Seconds until the budget has ended, if it goes on as until now; None before two trials have ended."""
-    left = status.budget - status.finished
-    if status.finished < 2 or left <= 0:
-        return None
-    return status.seconds / status.finished * left
+    """Seconds until a limit of the budget is reached, if it goes on as until now; None before two trials have ended."""
+    left = []
+    if "seconds" in status.limits:
+        left.append(status.limits["seconds"] - status.seconds)
+    if status.finished >= 2 and status.budget < UNLIMITED:
+        left.append(status.seconds / status.finished * (status.budget - status.finished))
+    if status.epochs and "total_epochs" in status.limits:
+        left.append(status.seconds / status.epochs * (status.limits["total_epochs"] - status.epochs))
+    return min(left) if left and min(left) > 0 else None
 
 
-def duration(seconds: float) -> str:
-    """``seconds`` for people, such as 1 h 02 min, 3 min 20 s or 12 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+def limits_line(status: StudyStatus) -> str:
+    """What will end a study, or has ended it."""
+    if status.ended_by is not None:
+        return ended_line(status)
+    limits = status.limits
+    parts = [f"{limits['trials']:g} trials"] if "trials" in limits else []
+    parts += [duration(limits["seconds"])] if "seconds" in limits else []
+    parts += [f"{limits['total_epochs']:g} epochs"] if "total_epochs" in limits else []
+    parts += [f"{limits['patience']:g} trials that are not better"] if "patience" in limits else []
+    parts += [f"a value of {limits['target']:g}"] if "target" in limits else []
+    return f"Ends after {', or '.join(parts)}." if parts else "Ends when somebody ends it."
+
+
+def ended_line(status: StudyStatus) -> str:
+    """Why a study has ended, and how to continue it."""
+    best = status.best
+    match status.ended_by:
+        case "target" if best is not None:
+            first = " The first trial already has: look whether the target is on the right side." * (best.number == 0)
+            return f"Trial {best.number} has reached the target {status.limits['target']:g}.{first}"
+        case "patience":
+            return f"The last {status.limits['patience']:g} trials were not better than the best. More with --patience."
+        case "seconds":
+            return f"The time of {duration(status.limits['seconds'])} is over. More with --timeout."
+        case "total_epochs":
+            return f"The {status.limits['total_epochs']:g} epochs have been trained. More with --total-epochs."
+        case "space":
+            return "Every configuration that the sampler can draw has run."
+    return f"All {status.budget} trials of {status.name} are done."
 
 
 def _table(status: StudyStatus, metric: str) -> Group:

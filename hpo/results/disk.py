@@ -1,6 +1,7 @@
 """What a study takes of this machine's disk."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import optuna
@@ -22,7 +23,12 @@ def disk_bytes(study: optuna.Study, run_dir: RunDir) -> int:
         files = []
     for trial in study.get_trials(deepcopy=False):
         files += artifact_files(trial, run_dir)
-    return sum(map(_size, files))
+    return file_bytes(files)
+
+
+def file_bytes(paths: Iterable[Path]) -> int:
+    """Bytes that files take; folders, and what is gone, take none."""
+    return sum(map(_size, paths))
 
 
 def artifact_files(trial: FrozenTrial, run_dir: RunDir) -> list[Path]:

@@ -1,17 +1,18 @@
 """Where a study stands: its budget, its trials by state, who works on it."""
 
-import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.results.trials import TrialRecord, ended_at, ranked, records_of, started_at
+from hpo.results.trials import TrialRecord, ranked, records_of
+from hpo.search.limits import busy_seconds
 from hpo.storage import stored_study
-from hpo.storage.records import claim_of, was_given_back
+from hpo.storage.records import claim_of, continued, is_paused, was_given_back
+from hpo.study.budget import UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,15 @@ class StudyStatus:
 
     Args:
         budget: trials in all.
-        finished: trials that count towards the budget and have ended.
-        states: number of trials by state; those given back, which run again, as GIVEN_BACK.
+        finished: configurations that count towards the budget and do not run.
+        states: number of trials by state; besides Optuna's states PAUSED, of a configuration that may be continued,
+            CONTINUED, of one that was, and GIVEN_BACK, of one that runs again.
         best: the best trial, None before the first has a value.
         workers: the trials that run, by the worker that runs each.
         seconds: in which any trial ran; pauses between launches do not count.
+        limits: of the study's budget, by their names in `hpo.Budget`; those that it does not have are left out.
+        epochs: that were trained and recorded.
+        ended_by: the limit that has ended the study, or "space" if no configuration is left; None if none has.
     """
 
     name: str
@@ -34,33 +39,43 @@ class StudyStatus:
     best: TrialRecord | None
     workers: list[dict[str, Any]]
     seconds: float
+    epochs: int = 0
+    limits: dict[str, float] = field(default_factory=dict)
+    ended_by: str | None = None
 
     @property
     def done(self) -> str:
         """How much of the budget is done, such as "3 of 5"; it may have been lowered below what had been done."""
+        if self.budget >= UNLIMITED:
+            return str(self.finished)
         if self.finished <= self.budget:
             return f"{self.finished} of {self.budget}"
         return f"{self.finished} (budget {self.budget})"
 
     def as_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
-        return {**vars(self), "best": self.best and self.best.as_json()}
+        budget = None if self.budget >= UNLIMITED else self.budget
+        return {**vars(self), "budget": budget, "best": self.best and self.best.as_json()}
 
 
 def status_of(study: optuna.Study) -> StudyStatus:
     """Where the study stands, read once."""
     all_trials = study.get_trials(deepcopy=False)
-    states = Counter("GIVEN_BACK" if was_given_back(trial) else trial.state.name for trial in all_trials)
+    gone_on = continued(all_trials)
+    states = Counter(_state(trial, is_continued=trial._trial_id in gone_on) for trial in all_trials)
     rows = ranked(records_of(study, all_trials), study.direction)
     running = [trial for trial in all_trials if trial.state == TrialState.RUNNING]
     return StudyStatus(
         name=study.study_name,
         budget=stored_study.recorded(study).get("budget", len(all_trials)),
-        finished=sum(states[state] for state in ("COMPLETE", "PRUNED", "FAIL")),
+        finished=sum(states[state] for state in ("COMPLETE", "PRUNED", "PAUSED", "FAIL")),
         states=dict(sorted(states.items())),
         best=rows[0] if rows else None,
         workers=[_worker(trial) for trial in running],
-        seconds=_busy_seconds(all_trials),
+        seconds=busy_seconds(all_trials),
+        epochs=sum(len(trial.intermediate_values) for trial in all_trials if trial._trial_id not in gone_on),
+        limits=stored_study.limits_of(study),
+        ended_by=stored_study.ended_by(study),
     )
 
 
@@ -70,14 +85,12 @@ def overview(storage: BaseStorage) -> list[StudyStatus]:
     return [status_of(study) for study in studies if len(study.directions) == 1]
 
 
-def _busy_seconds(trials: list[FrozenTrial]) -> float:
-    """The length of the union of all trials' times, in seconds."""
-    total, until, now = 0.0, 0.0, time.time()
-    spans = [(started, ended_at(trial) or now) for trial in trials if (started := started_at(trial)) is not None]
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return total
+def _state(trial: FrozenTrial, *, is_continued: bool) -> str:
+    if is_continued:
+        return "CONTINUED"
+    if is_paused(trial):
+        return "PAUSED"
+    return "GIVEN_BACK" if was_given_back(trial) else trial.state.name
 
 
 def _worker(trial: FrozenTrial) -> dict[str, Any]:

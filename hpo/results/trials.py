@@ -11,9 +11,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from hpo.errors import StudyError
+from hpo.search.limits import ended_at, started_at
 from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of
-from hpo.storage.records import ClaimRecord, ResultRecord, claim_of, result_of
+from hpo.storage.records import CONTINUED, PAUSED, ClaimRecord, ResultRecord, claim_of, continued, result_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def trials_of(study: optuna.Study) -> list[TrialRecord]:
 
 
 def ranking(study: optuna.Study) -> list[TrialRecord]:
-    """The complete trials that meet the constraints, best first; before any is complete, the pruned ones."""
+    """The complete or paused trials that meet the constraints, best first; before there are any, the pruned ones."""
     return ranked(trials_of(study), study.direction)
 
 
@@ -127,39 +128,24 @@ def records_of(study: optuna.Study, found: list[FrozenTrial]) -> list[TrialRecor
             f"A study must have one objective, but {study.study_name!r} has {len(study.directions)}. "
             "`hpo dashboard` shows it."
         )
-    return [_record(trial, study.direction) for trial in found]
+    gone_on = continued(found)
+    return [_record(trial, study.direction, is_continued=trial._trial_id in gone_on) for trial in found]
 
 
 def ranked(rows: Sequence[TrialRecord], direction: StudyDirection) -> list[TrialRecord]:
-    """Those rows that are complete and feasible, best first; before any is complete, the pruned ones."""
-    rows = [row for row in rows if row.feasible is not False]
-    complete = [row for row in rows if row.state == "COMPLETE"]
+    """Those rows that are complete or paused, and feasible, best first; before there are any, the pruned ones."""
+    rows = [row for row in rows if row.feasible is not False and row.result.stop_reason != CONTINUED]
+    complete = [row for row in rows if row.state == "COMPLETE" or row.result.stop_reason == PAUSED]
     rows = complete or [row for row in rows if row.state == "PRUNED" and row.value is not None]
     return sorted(rows, key=lambda row: row.value or 0.0, reverse=direction == StudyDirection.MAXIMIZE)
 
 
-def started_at(trial: FrozenTrial) -> float | None:
-    """When the trial started, in seconds since 1970, UTC."""
-    claim = claim_of(trial)
-    return _moment(claim.started if claim else None, trial.datetime_start)
-
-
-def ended_at(trial: FrozenTrial) -> float | None:
-    """When the trial ended, in seconds since 1970, UTC; None while it runs."""
-    return _moment(result_of(trial).ended, trial.datetime_complete) if trial.state.is_finished() else None
-
-
-def _moment(recorded: float | None, local: datetime | None) -> float | None:
-    """What hpo recorded; for another program's trial Optuna's local time, read as of this machine's zone."""
-    if recorded is not None:
-        return recorded
-    return None if local is None else local.timestamp()
-
-
-def _record(trial: FrozenTrial, direction: StudyDirection) -> TrialRecord:
+def _record(trial: FrozenTrial, direction: StudyDirection, *, is_continued: bool) -> TrialRecord:
     reported = list(trial.intermediate_values.values())
     best_so_far = (max if direction == StudyDirection.MAXIMIZE else min)(reported, default=None)
     result = result_of(trial)
+    if is_continued:
+        result = dataclasses.replace(result, stop_reason=CONTINUED)
     if result.fit.epochs is None:
         result = dataclasses.replace(result, fit=dataclasses.replace(result.fit, epochs=len(reported) or None))
     return TrialRecord(

@@ -1,13 +1,25 @@
 """Optuna's pruners as hpo asks them: a configuration that runs again is judged as if its first attempt had gone on."""
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from hpo.storage.records import configuration_of, was_given_back
+
+StopReason = Literal["pruned", "paused"]
+Judge = Callable[[int], StopReason | None]  # asked after each epoch, by its number: why the trial is to end, or None
+
+
+def judged_by_pruner(trial: optuna.Trial, *, is_planned: bool) -> Judge:
+    """The study's pruner as a judge.
+
+    What the study itself lists runs to its end: the search has to beat it. Still others are compared with it.
+    """
+    return lambda epoch: "pruned" if should_prune(trial) and not is_planned else None
 
 
 def should_prune(trial: optuna.Trial) -> bool:

@@ -5,7 +5,7 @@ that it should be, or it is left out.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ GIVEN_BACK = "given_back"
 ENDED = "ended"
 HISTORY = "history"
 WEIGHTS = "weights"
+PAUSED = "paused"  # the stop reason of a trial whose configuration may be continued
+CONTINUED = "continued"  # as it is shown once a later trial has gone on with it
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class ResultRecord:
     """How a trial ended; None for what it does not have.
 
     Args:
-        stop_reason: completed, early_stopping, time_budget, pruned; or why it failed.
+        stop_reason: completed, early_stopping, time_budget, pruned, paused; or why it failed.
         failure: the message, if it failed by itself.
         given_back: whether it ended without a result, so that its configuration runs again.
         ended: seconds since 1970, UTC.
@@ -206,6 +208,23 @@ def result_of(trial: FrozenTrial) -> ResultRecord:
 def was_given_back(trial: FrozenTrial) -> bool:
     """Whether the trial ended without a result through no fault of its own, so that it does not count."""
     return trial.state == TrialState.FAIL and trial.user_attrs.get(GIVEN_BACK, False) is True
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether the trial ended so that its configuration may be continued; Optuna's tools see a pruned trial."""
+    return trial.state == TrialState.PRUNED and trial.user_attrs.get("stop_reason") == PAUSED
+
+
+def continued(trials: Iterable[FrozenTrial]) -> set[int]:
+    """The ids of the paused trials whose configuration a later trial has gone on with."""
+    paused: dict[str, list[int]] = {}
+    found: set[int] = set()
+    for trial in trials:
+        if (configuration := configuration_of(trial)) and not was_given_back(trial):
+            found.update(paused.pop(configuration.uuid, ()))
+            if is_paused(trial):
+                paused[configuration.uuid] = [trial._trial_id]
+    return found
 
 
 def _typed(kind: type, attrs: Mapping[str, Any], **names: str) -> dict[str, Any]:

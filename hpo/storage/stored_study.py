@@ -19,6 +19,7 @@ from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of, study_lock
 from hpo.storage.environment import environment
 from hpo.storage.url import shown
+from hpo.study.budget import CHECKPOINT_BYTES, SIZES
 from hpo.study.code_hash import differences
 from hpo.study.fingerprint import changes, may_amend
 from hpo.study.found import FoundStudy, Study
@@ -51,7 +52,7 @@ def create_or_resume(
         study_name=definition.name,
         direction=definition.search_direction,
         load_if_exists=True,
-        sampler=definition.sampler,
+        sampler=definition.explicit_sampler(),
         pruner=definition.explicit_pruner(),
     )
     # Two first launches at once both get here; one records.
@@ -186,6 +187,38 @@ def budget_of(study: optuna.Study) -> int:
     """The study's budget: trials in all, as the storage says now (a later launch may raise it)."""
     trials: int = study.user_attrs["budget"]
     return trials
+
+
+def limits_of(study: optuna.Study) -> dict[str, float]:
+    """The limits that the study's budget has now, by their names in `hpo.Budget`."""
+    budget = recorded(study).get("definition", {}).get("budget", {})
+    return {name: budget[name] for name in (*SIZES, "target", "patience") if budget.get(name) is not None}
+
+
+def checkpoint_bytes_of(study: optuna.Study) -> int:
+    """How much of each machine's disk the checkpoints of paused configurations may take."""
+    budget = recorded(study).get("definition", {}).get("budget", {})
+    limit: int = budget.get("checkpoint_bytes", CHECKPOINT_BYTES)
+    return limit
+
+
+def ended_by(study: optuna.Study) -> str | None:
+    """The limit that has ended the study, or "space"; None if it goes on, or was given a larger budget since."""
+    attrs = study.user_attrs
+    ended = attrs.get("ended_by")
+    if not isinstance(ended, dict) or not recorded(study):
+        return None
+    if [ended.get("fingerprint"), ended.get("limits")] != [attrs["fingerprint"], limits_of(study)]:
+        return None
+    limit: str | None = ended.get("by")
+    return limit
+
+
+def set_ended(study: optuna.Study, limit: str | None) -> None:
+    """Record what has ended the study as it is now; None if it is to go on."""
+    attrs = study.user_attrs
+    ended = {"by": limit, "fingerprint": attrs["fingerprint"], "limits": limits_of(study)}
+    study.set_user_attr("ended_by", None if limit is None else ended)
 
 
 def timeout_of(study: optuna.Study) -> float | None:

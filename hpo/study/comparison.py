@@ -41,6 +41,9 @@ class Comparison(Definition):
         if twice := _twice(self.settings):
             raise StudyError(f"each setting must be there once, but {twice!r} is there twice. `repeats` runs it again.")
         whole = len(self.settings) * self.repeats
+        for name in ("seconds", "total_epochs", "target", "patience"):
+            if getattr(self.budget, name) is not None:
+                raise StudyError(f"`{name}` must be left out of the budget: a comparison runs all of its settings.")
         if self.trials > whole:
             raise StudyError(
                 f"the comparison has {len(self.settings)} settings with {self.repeats} repeats, so at most {whole} "
@@ -64,7 +67,11 @@ class Comparison(Definition):
         return True
 
     @property
-    def sampler(self) -> BaseSampler:
+    def is_freeze_thaw(self) -> bool:
+        """Whether the search decides what runs: every setting runs to its end."""
+        return False
+
+    def explicit_sampler(self) -> BaseSampler:
         """One that is never asked: every parameter is set."""
         return RandomSampler()
 

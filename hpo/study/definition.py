@@ -14,7 +14,7 @@ from hpo.errors import StudyError
 from hpo.files.run_dir import RunDir, check_study_name
 from hpo.study import fingerprint
 from hpo.study.allowed_values import plain_params, shown
-from hpo.study.budget import Budget, is_whole
+from hpo.study.budget import SIZES, Budget, is_whole
 from hpo.study.direction import Direction, direction_of
 from hpo.study.space import Params, Space, at_most
 from hpo.study.task import Function, Train, check, name_of
@@ -120,7 +120,8 @@ class Definition:
         """This study as a launch changes it.
 
         Args:
-            overrides: any of ``trials``, ``max_epochs``, ``trial_timeout``, ``max_retries`` and ``subset``.
+            overrides: any field of the budget, and ``subset``. If one is ``trials``, ``seconds`` or ``total_epochs``,
+                those of these that are left out have no limit.
             name: another name; None keeps it.
 
         Raises:
@@ -129,6 +130,8 @@ class Definition:
         if not overrides and name in (None, self.name):
             return self
         budget = {option: value for option, value in overrides.items() if option != "subset"}
+        if budget.keys() & SIZES:
+            budget = {**dict.fromkeys(SIZES), **budget}
         changed: dict[str, Any] = {"budget": dataclasses.replace(self.budget, **budget)}
         if name is not None:
             changed["name"] = name

@@ -8,10 +8,13 @@ from typing import Any
 from hpo.study.space import can_continue
 
 # Of the budget: how much of a search is run, and how its processes are watched.
-_LAUNCHING = {"trials", "trial_timeout", "max_retries"}
+_LAUNCHING = {
+    *("trials", "seconds", "total_epochs", "target", "patience"),
+    *("trial_timeout", "max_retries", "checkpoint_bytes"),
+}
 
 # What an amended study may change: it alters how the search goes on, not what its past trials mean.
-_SAFE_CHANGES = {"budget", "sampler", "pruner", "warm_starts"}
+_SAFE_CHANGES = {"budget", "sampler", "pruner", "warm_starts", "hints"}
 
 
 def fingerprint(canonical: Mapping[str, Any]) -> str:

@@ -51,6 +51,10 @@ class FoundStudy:
         *,
         name: str | None = None,
         trials: int | None = None,
+        seconds: float | None = None,
+        total_epochs: int | None = None,
+        target: float | None = None,
+        patience: int | None = None,
         max_epochs: int | None = None,
         subset: int | None = None,
         trial_timeout: float | None = None,
@@ -63,6 +67,10 @@ class FoundStudy:
         """
         given = {
             "trials": trials,
+            "seconds": seconds,
+            "total_epochs": total_epochs,
+            "target": target,
+            "patience": patience,
             "max_epochs": max_epochs,
             "subset": subset,
             "trial_timeout": trial_timeout,

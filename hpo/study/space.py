@@ -89,6 +89,12 @@ class Space:
         parameter = self.parameters[name]
         return parameter.distribution if isinstance(parameter, When) else parameter
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether it has a finite number of configurations."""
+        distributions = map(self.distribution, self.parameters)
+        return not any(isinstance(each, FloatDistribution) and each.step is None for each in distributions)
+
     def suggest(self, trial: optuna.Trial) -> Params:
         """Ask ``trial`` for a value of each parameter that exists, in order."""
         params: Params = {}

@@ -11,8 +11,8 @@ import keras
 from hpo.errors import NanLoss, StudyError
 from hpo.trial.checkpoint import Checkpoint, Checkpoints
 
-StopReason = Literal["completed", "early_stopping", "time_budget", "pruned", "interrupted"]
-Record = Callable[[float, int], bool]
+StopReason = Literal["completed", "early_stopping", "time_budget", "pruned", "paused", "interrupted"]
+Record = Callable[[float, int], Literal["pruned", "paused"] | None]
 
 
 class StopAtNan(keras.callbacks.Callback):  # type: ignore[misc]
@@ -43,7 +43,7 @@ class EpochRecorder(StopAtNan):
     Args:
         metric: the name of a value in Keras's epoch logs.
         seconds: after which the fit ends with its epoch; None for no limit.
-        record: called with each epoch's metric and its number, from 1; True ends the fit as pruned.
+        record: called with each epoch's metric and its number, from 1; why the fit is to end, None if it is not.
         interrupted: asked after each batch.
         finish_seconds: how long an interrupted epoch may take to its end; else the fit ends within it.
         history: filled with each of Keras's logs, and ``learning_rate`` and ``seconds``, a value per epoch.
@@ -98,8 +98,9 @@ class EpochRecorder(StopAtNan):
                 f"The metric {self._metric!r} is not among those that the model reports: {', '.join(reported)}. "
                 "Name one of them as the study's `metric`, or compile the model with it."
             )
-        if self._record(values[self._metric], epoch + 1):
-            self._stop("pruned")
+        reason = self._record(values[self._metric], epoch + 1)
+        if reason is not None:
+            self._stop(reason)
         elif self._interrupted():
             self._stop("interrupted")
         elif self._seconds is not None and sum(self.history["seconds"]) >= self._seconds:
@@ -169,7 +170,7 @@ class EpochKeeper(keras.callbacks.Callback):  # type: ignore[misc]
         state = {
             "history": watch.history,
             "counters": [_counts(counter) for counter in self._counters],
-            "stop_reason": None if watch.stop_reason == "interrupted" else watch.stop_reason,
+            "stop_reason": None if watch.stop_reason in ("interrupted", "paused") else watch.stop_reason,
             "ended": best.stopped_epoch > 0 or watch.stop_reason in ("pruned", "time_budget"),
             "seed": random.getrandbits(31),  # of the epochs to come
         }

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import NanLoss, TrialInterrupted
 from hpo.search.claims import Claim
-from hpo.search.pruning import should_prune
+from hpo.search.pruning import StopReason
 from hpo.storage.records import FitRecord, ResultRecord
 from hpo.storage.trial_rows import forget_reports
 from hpo.study.space import Params
@@ -37,7 +37,7 @@ class ReportedTrial:
         self.history: dict[str, list[float]] = {}  # Keras's logs, a value per epoch
         self.storage_error: Exception | None = None  # which ended a report
         self._trial = claim.trial
-        self._is_planned = bool(claim.configuration.origin)
+        self._judge = claim.judge
         self._better = max if direction == "maximize" else min
         self._interrupted = interrupted
         self._events = events
@@ -53,8 +53,8 @@ class ReportedTrial:
         if self._interrupted():
             raise TrialInterrupted
 
-    def record(self, value: float, epoch: int) -> bool:
-        """Record the objective's value at an epoch; whether the pruner says to end the trial."""
+    def record(self, value: float, epoch: int) -> StopReason | None:
+        """Record the objective's value at an epoch; why the trial is to end, None if it is not."""
         value, epoch = float(value), int(epoch)  # NumPy's numbers are no JSON
         if math.isnan(value):
             raise NanLoss(f"the objective reported {value} at epoch {epoch}")
@@ -62,8 +62,7 @@ class ReportedTrial:
         try:
             self._trial.report(value, epoch)
             self._events.write("report", trial=self.number, epoch=epoch, value=value)
-            # What the study itself lists runs to its end: the search has to beat it. Still others are compared with it.
-            return should_prune(self._trial) and not self._is_planned
+            return self._judge(epoch)
         except (StorageInternalError, SQLAlchemyError) as error:
             self.storage_error = error
             raise

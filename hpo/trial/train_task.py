@@ -17,7 +17,7 @@ from hpo.errors import OutOfMemory, StudyError, TrialFailure
 from hpo.files.run_dir import RunDir
 from hpo.search.claims import Claim
 from hpo.storage import stored_study
-from hpo.storage.records import WEIGHTS, FitRecord, MeasureRecord, ResultRecord
+from hpo.storage.records import PAUSED, WEIGHTS, FitRecord, MeasureRecord, ResultRecord
 from hpo.study.found import FoundStudy
 from hpo.study.space import Params
 from hpo.study.task import Train
@@ -106,12 +106,12 @@ class Trainings:
             trial.start_again()
             fitted = self._fit(claim, trial, dataset, precision, in_halves=True)
         model, fit = fitted
-        pruned = fit.stop_reason == "pruned"
-        if not pruned:
+        has_ended = fit.stop_reason not in ("pruned", PAUSED)
+        if has_ended:
             self._keep_weights(claim, model)
         measures = self._measured(model) if self._definition.reads_test_images else MeasureRecord()
         return Outcome(
-            state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+            state=TrialState.COMPLETE if has_ended else TrialState.PRUNED,
             value=fit.best_value,
             result=ResultRecord(
                 stop_reason=fit.stop_reason,

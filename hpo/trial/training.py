@@ -120,7 +120,7 @@ def fit(
 
     Args:
         model: compiled; takes images (n, h, w, c) uint8 and integer labels (n,).
-        record: called with each epoch's metric and its number, from 1; True ends the trial as pruned.
+        record: called with each epoch's metric and its number, from 1; why the trial is to end, None if it is not.
         interrupted: asked after each batch; True ends the fit with its epoch, or within it if that takes long.
         checkpoints: where each epoch is kept.
         resumed: called first with the epoch of the checkpoint it goes on from, if there is one.

@@ -17,6 +17,7 @@ from hpo.errors import Interrupted, Outage, StorageError, StudyAmended, UsageErr
 from hpo.files.run_dir import RunDir
 from hpo.results.status import StudyStatus, status_of
 from hpo.search import sampling
+from hpo.search.freeze_thaw import FINISHED
 from hpo.storage import stored_study, study_code
 from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of, open_storage, retry_of, study_lock
@@ -78,7 +79,7 @@ def launch(
     """
     found = _resumed(found, url)
     definition = found.definition
-    sampling.check(definition.sampler, definition.search_space)
+    sampling.check(definition.explicit_sampler(), definition.search_space)
     # Before anything is written: fails if there is no data, and fills the cache that the workers share.
     dataset = definition.load_dataset(run_dir)
     storage = open_storage(url, write=True)
@@ -87,7 +88,8 @@ def launch(
         stored_study.check_data(study, dataset.sha256)
         study.set_user_attr("data_sha256", dataset.sha256)
     with study_lock(storage, study._study_id):
-        run_failed_again(study, found)
+        if run_failed_again(study, found):
+            stored_study.set_ended(study, None)
     sampling.start_again(study)
     study.set_user_attr("max_failures", max_failures)
     if not check_export or amend:  # None: another model has to be checked
@@ -112,7 +114,7 @@ def join(name: str, url: URL, run_dir: RunDir, slots: list[Slot], *, show: Show,
     study = stored_study.load(storage, name)
     found = study_code.found_again(study, file)
     definition = found.definition
-    sampling.check(definition.sampler, definition.search_space)
+    sampling.check(definition.explicit_sampler(), definition.search_space)
     dataset = definition.load_dataset(run_dir)
     if dataset is not None:
         stored_study.check_data(study, dataset.sha256)
@@ -132,14 +134,17 @@ def _supervise(
 ) -> Launched:
     """Run workers until the budget has ended, and end them all at an error or a signal."""
     before = status_of(study)
-    if before.finished >= before.budget:
+    is_done = before.finished >= before.budget and not found.definition.is_freeze_thaw
+    if is_done or before.ended_by not in (None, "space"):
         cleanup.remove_all(study, run_dir)
         return Launched(ran=0, budget=before.budget, status=before)
     earlier = ended(study)
     with _signals() as received, stored_study.noticing_deletion(study._storage, found.name):
         retry_of(study._storage).stopped = lambda: bool(received)
         try:
-            processes.start(before.budget - before.finished)
+            # Of a freeze-thaw search, paused configurations may be continued even if all have begun.
+            least = FINISHED if found.definition.is_freeze_thaw else 0
+            processes.start(max(least, before.budget - before.finished))
             finished = before.finished
             while processes.keep_running():
                 now = status_of(study)

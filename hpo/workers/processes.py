@@ -31,7 +31,7 @@ from hpo.storage.leases import (
     give_back_lost,
     give_back_of_worker,
 )
-from hpo.storage.records import result_of, token_of, was_given_back
+from hpo.storage.records import claim_of, result_of, token_of, was_given_back
 from hpo.study.found import FoundStudy
 from hpo.workers import shutdown
 from hpo.workers.handover import handed_over
@@ -118,9 +118,11 @@ class WorkerProcesses:
         return bool(self._places)
 
     def ran(self) -> int:
-        """How many trials the workers have brought to an end."""
+        """How many configurations the workers have brought to an end, or to a pause."""
         trials = self._study.get_trials(deepcopy=False)
-        return sum(t.state.is_finished() and not was_given_back(t) and token_of(t) in self._tokens for t in trials)
+        ended = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
+        claims = [claim for claim in map(claim_of, ended) if claim and claim.token in self._tokens]
+        return len({claim.configuration.number for claim in claims})
 
     def stop(self, received: list[int]) -> None:
         """End every worker: ask, wait, then kill, at once if a signal is received; and give back what they held."""
@@ -225,7 +227,7 @@ class WorkerProcesses:
 
     def _count_death(self, returncode: int, place: _Place) -> None:
         states = status_of(self._study).states
-        results = states.get("COMPLETE", 0) + states.get("PRUNED", 0)
+        results = sum(states.get(state, 0) for state in ("COMPLETE", "PRUNED", "PAUSED", "CONTINUED"))
         self._deaths = 1 if results > self._results else self._deaths + 1
         self._results = results
         if self._deaths >= _MOST_DEATHS * len(self._slots):

@@ -24,6 +24,7 @@ from hpo.search.claims import Claim, Claims, Wait
 from hpo.storage import stored_study, study_code
 from hpo.storage.database import retry_of
 from hpo.storage.leases import TOKEN, Lease, give_back, worker_name
+from hpo.storage.records import PAUSED
 from hpo.storage.trial_rows import finish_trial
 from hpo.study import siblings
 from hpo.study.budget import MAX_FAILURES
@@ -78,7 +79,7 @@ def work(
     study = stored_study.load(storage, name)
     found = study_code.found_again(study, file, known)
     siblings.offer_to_children()
-    sampling.check(found.definition.sampler, found.definition.search_space)
+    sampling.check(found.definition.explicit_sampler(), found.definition.search_space)
     if isinstance(found.definition.task, Train):
         import_backend()
     with stored_study.noticing_deletion(storage, name):
@@ -97,7 +98,14 @@ class Worker:
         self._held: Claim | None = None
         self._slot = slot
         self._name = worker_name()
-        self._claims = Claims(study, found, self._name, slot.device, os.environ.get(TOKEN))
+        self._claims = Claims(
+            study,
+            found,
+            self._name,
+            slot.device,
+            os.environ.get(TOKEN),
+            is_kept=lambda configuration: run_dir.trial(found.name, configuration.number, configuration.uuid).is_dir(),
+        )
         self._stop_signal = 0
         self._events = EventLog(run_dir.events(found.name) / f"{self._name}.jsonl")
         retry_of(study._storage).stopped = self._is_stopped
@@ -212,7 +220,8 @@ class Worker:
         self._events.write("tell", trial=claim.number, **result)
         finish_trial(self._study._storage, trial_id, outcome.state, outcome.value, attributes)
         self._events.write("told", trial=claim.number, **result)
-        self._run_trial.forget(claim)
+        if recorded.stop_reason != PAUSED:
+            self._run_trial.forget(claim)
         shown = "no value" if outcome.value is None else f"{outcome.value:.4f}"
         _logger.info(
             "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, recorded.stop_reason

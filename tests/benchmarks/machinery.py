@@ -267,7 +267,7 @@ def _plain(data: str, turns: _Turns) -> dict[str, tuple[float, int]]:
         direction="maximize",
         stopping=Stopping(patience=None),
     )
-    training.fit(model, dataset, settings, record=lambda value, epoch: False, interrupted=lambda: False)
+    training.fit(model, dataset, settings, record=lambda value, epoch: None, interrupted=lambda: False)
     return {}
 
 

@@ -199,7 +199,7 @@ def test_the_list_of_studies_counts_the_trials_of_a_comparison(hpo: Hpo, write_s
         ),
         pytest.param(
             "a = define(space={'units': IntDistribution(1, 2)})",
-            "Study 'bad': a search must have a number of trials. Write budget=Budget(trials=40).",
+            "Study 'bad': a search must have an end. Write budget=Budget(trials=40), or Budget(seconds=1800).",
             id="a-search-without-trials",
         ),
         pytest.param(

@@ -10,10 +10,11 @@ from optuna.distributions import IntDistribution
 from rich.console import Console
 
 from hpo import Budget, Stopping, Train
-from hpo.cli.progress import _table, duration, progress, remaining_seconds, stopping_line, summary
+from hpo.cli.progress import _table, ended_line, progress, remaining_seconds, stopping_line, summary
 from hpo.models import build_mlp
 from hpo.results.status import StudyStatus
 from hpo.results.trials import TrialRecord
+from hpo.study.budget import UNLIMITED
 
 BEST = TrialRecord(number=7, state="COMPLETE", value=0.91236, params={"units": 32})
 WORKERS = [
@@ -33,23 +34,6 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("COLUMNS", "150")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0 s"),
-        (12.4, "12 s"),
-        (59.6, "1 min 00 s"),
-        (200, "3 min 20 s"),
-        (3599.7, "1 h 00 min"),
-        (3720, "1 h 02 min"),
-        (100 * 3600, "100 h 00 min"),
-    ],
-)
-def test_durations_are_written_for_people(seconds: float, text: str) -> None:
-    """Rounded before they are taken apart: never 60 s."""
-    assert duration(seconds) == text
 
 
 EARLY, REDUCED = "early stopping after 6 epochs", "a learning rate times 0.5 after 2 epochs"
@@ -178,3 +162,42 @@ def test_in_a_terminal_the_table_is_live(capsys: pytest.CaptureFixture[str], mon
     output = capsys.readouterr().out
     assert "\x1b[" in output
     assert "best val_accuracy 0.9124 (trial 7)" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output).splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        pytest.param({"limits": {"seconds": 600}, "budget": UNLIMITED}, 500, id="time"),
+        pytest.param({"limits": {"trials": 20}, "budget": 20}, 400, id="trials"),
+        pytest.param({"limits": {"seconds": 600, "trials": 6}, "budget": 6}, 50, id="what-comes-first"),
+        pytest.param({"limits": {"total_epochs": 100}, "budget": UNLIMITED}, 100, id="epochs"),
+        pytest.param({"budget": UNLIMITED}, None, id="no-limit"),
+    ],
+)
+def test_the_forecast_is_of_the_limit_that_comes_first(fields: dict[str, Any], seconds: float | None) -> None:
+    """After 100 s, 4 configurations and 50 epochs."""
+    assert remaining_seconds(_status(seconds=100.0, finished=4, epochs=50, **fields)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "line"),
+    [
+        ("target", "Trial 3 has reached the target 0.9."),
+        ("patience", "The last 5 trials were not better than the best. More with --patience."),
+        ("seconds", "The time of 10 min 00 s is over. More with --timeout."),
+        ("total_epochs", "The 100 epochs have been trained. More with --total-epochs."),
+        ("space", "Every configuration that the sampler can draw has run."),
+        ("trials", "All 10 trials of s are done."),
+    ],
+)
+def test_why_a_study_has_ended_is_said(ended_by: str, line: str) -> None:
+    """With the option that continues it."""
+    limits = {"target": 0.9, "patience": 5, "seconds": 600, "total_epochs": 100}
+    best = TrialRecord(number=3, state="COMPLETE", value=0.95, params={})
+    assert ended_line(_status(ended_by=ended_by, limits=limits, best=best)) == line
+
+
+def test_a_target_that_the_first_trial_reaches_is_doubted() -> None:
+    """It may be on the wrong side."""
+    best = TrialRecord(number=0, state="COMPLETE", value=0.95, params={})
+    assert "on the right side" in ended_line(_status(ended_by="target", limits={"target": 0.1}, best=best))

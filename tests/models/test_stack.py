@@ -155,7 +155,7 @@ def test_a_stack_without_probabilities_is_built_but_not_trained() -> None:
     model = build_stack({"layers": "conv32 pool"}, _dataset())
     settings = FitSettings(epochs=1, batch_size=8, metric="val_accuracy", direction="maximize", stopping=Stopping())
     with pytest.raises(InvalidModel, match=r"rank|shapes"):  # TensorFlow, JAX
-        fit(model, _dataset(), settings, record=lambda value, epoch: False, interrupted=lambda: False)
+        fit(model, _dataset(), settings, record=lambda value, epoch: None, interrupted=lambda: False)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from definitions import found
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import NSGAIISampler, RandomSampler
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo import Budget, Setting, vary
 from hpo.errors import Outage, StudyError
@@ -34,6 +34,7 @@ from hpo.storage.leases import (
     give_back_of_worker,
     run_failed_again,
 )
+from hpo.storage.records import Configuration
 from hpo.storage.trial_rows import finish_trial, heartbeats
 from hpo.study.budget import MAX_RETRIES
 from hpo.study.found import FoundStudy
@@ -94,6 +95,11 @@ def _take(claims: Claims) -> Claim:
     assert isinstance(claim, Claim)
     claims._token = uuid.uuid4().hex
     return claim
+
+
+def _made(claims: Claims, trials: list[FrozenTrial]) -> tuple[int, Configuration] | None:
+    """The trial that a worker makes, of the trials that it has seen."""
+    return claims._take(trials, claims._curves.configurations(trials), may_begin=True)
 
 
 def _token(claim: Claim) -> str:
@@ -288,7 +294,7 @@ def test_an_enqueued_trial_that_another_program_took_is_left_to_it(
     claims._study.enqueue_trial({"x": 0.125})
     trials = claims._study.get_trials(deepcopy=False)
     assert sqlite.set_trial_state_values(trials[0]._trial_id, TrialState.RUNNING)
-    taken = claims._take(trials)
+    taken = _made(claims, trials)
     assert taken is not None
     assert taken[0] != trials[0]._trial_id
     assert "claim" not in sqlite.get_trial(trials[0]._trial_id).user_attrs
@@ -316,7 +322,7 @@ def test_trials_of_other_programs_shift_no_seed(sqlite: BaseStorage, run_dir: Ru
     first = _take(claims)
     trials = claims._study.get_trials(deepcopy=False)
     claims._study.add_trial(optuna.create_trial(value=1.0))
-    taken = claims._take(trials)
+    taken = _made(claims, trials)
     assert taken is not None
     claims._token = "another"
     third = _take(claims)
@@ -339,7 +345,7 @@ def test_a_trial_that_a_notebook_asked_for_is_left_to_it(storage: BaseStorage, r
 def test_a_claimed_trial_is_born_with_a_heartbeat(storage: BaseStorage, run_dir: RunDir) -> None:
     """In the transaction that makes it: nobody sees it without, whoever dies or restarts in between."""
     claims = _claims(storage, run_dir)
-    taken = claims._take([])
+    taken = _made(claims, [])
     assert taken is not None
     trial_id, _claim = taken
     assert heartbeats(storage, claims._study._study_id)[trial_id].age < LEASE
@@ -353,7 +359,7 @@ def test_a_claim_whose_answer_was_lost_is_made_once(storage: BaseStorage, run_di
     )
     trials = claims._study.get_trials(deepcopy=False)
     for _ in range(2):
-        claims._take(trials)
+        _made(claims, trials)
     claim = _take(claims)
     assert (claim.number, claim.configuration.attempt) == (2, 2)
     assert isinstance(other.next(), Wait)
@@ -365,8 +371,8 @@ def test_a_claim_that_two_hold_leads_to_one_more(storage: BaseStorage, run_dir: 
     """One lost its lock with its connection and gives back; the configuration is not run beside the other."""
     claims, other = (_claims(storage, run_dir, worker) for worker in ("host-1", "host-2"))
     trials = claims._study.get_trials(deepcopy=False)
-    claims._take(trials)
-    other._take(trials)
+    _made(claims, trials)
+    _made(other, trials)
     for trial in claims._study.trials:
         backend_of(storage).record_heartbeat(trial._trial_id)
     claim = other.next()

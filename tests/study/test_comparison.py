@@ -89,11 +89,11 @@ def test_what_an_objective_calls_epochs_is_its_own() -> None:
     assert called_search(base={"epochs": "ten"}).base == {"epochs": "ten"}
 
 
-def test_a_search_has_a_number_of_trials() -> None:
-    """Nothing else ends it."""
-    message = "Study 's': a search must have a number of trials. Write budget=Budget(trials=40)."
+def test_a_search_has_an_end() -> None:
+    """A target may never be reached."""
+    message = "Study 's': a search must have an end. Write budget=Budget(trials=40), or Budget(seconds=1800)."
     with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
-        trained_search(budget=Budget())
+        trained_search(budget=Budget(target=0.9))
 
 
 def test_the_budget_of_a_comparison_is_all_of_its_trials() -> None:

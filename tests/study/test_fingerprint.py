@@ -98,6 +98,7 @@ CHANGES = [
     pytest.param({"budget": Budget(trials=3, trial_seconds=60)}, id="budget-trial_seconds"),
     pytest.param({"seed": 1}, id="seed"),
     pytest.param({"sampler": RandomSampler()}, id="sampler"),
+    pytest.param({"hints": {"units": 32}}, id="hints"),
     pytest.param({"pruner": MedianPruner()}, id="pruner"),
     pytest.param({"warm_starts": [{"units": 32}]}, id="warm_starts"),
     pytest.param({"metric": "val_loss"}, id="metric"),

@@ -44,8 +44,12 @@ def _settings(**changes: object) -> FitSettings:
     return FitSettings(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def _go_on(value: float, epoch: int) -> bool:
-    return False
+def _go_on(value: float, epoch: int) -> None:
+    """Record nothing, and let the fit go on."""
+
+
+def _pruned_at(last: int) -> Record:
+    return lambda _value, epoch: "pruned" if epoch == last else None
 
 
 def _never() -> bool:
@@ -56,7 +60,7 @@ def test_every_epoch_is_reported_and_recorded(dataset: Dataset) -> None:
     """Epochs count from 1; the curve has a value of each log an epoch, with its learning rate and seconds."""
     reported: dict[int, float] = {}
     start_fresh(0, "float32")
-    done = fit(_model(), dataset, _settings(), record=lambda v, e: bool(reported.update({e: v})), interrupted=_never)
+    done = fit(_model(), dataset, _settings(), record=lambda v, e: reported.update({e: v}), interrupted=_never)
     assert done.stop_reason == "completed"
     assert list(reported) == [1, 2, 3, 4]
     assert set(done.history) == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"}
@@ -121,7 +125,7 @@ def test_a_minimized_metric_takes_the_smallest(dataset: Dataset) -> None:
 def test_pruning_ends_the_fit_and_keeps_the_curve(dataset: Dataset) -> None:
     """The outside says so after an epoch."""
     start_fresh(0, "float32")
-    done = fit(_model(), dataset, _settings(), record=lambda _, epoch: epoch == 2, interrupted=_never)
+    done = fit(_model(), dataset, _settings(), record=_pruned_at(2), interrupted=_never)
     assert (done.stop_reason, done.epochs) == ("pruned", 2)
 
 
@@ -153,7 +157,7 @@ def test_nan_stops_at_once(dataset: Dataset) -> None:
     start_fresh(0, "float32")
     model = _model(learning_rate=float("inf"))
     with pytest.raises(NanLoss, match=r"the loss was (nan|inf) at batch 2 of an epoch; lower the learning rate"):
-        fit(model, dataset, _settings(), record=lambda v, e: bool(reported.append(v)), interrupted=_never)
+        fit(model, dataset, _settings(), record=lambda v, e: reported.append(v), interrupted=_never)
     assert reported == []
 
 
@@ -161,10 +165,9 @@ def test_nan_stops_at_once(dataset: Dataset) -> None:
 def test_a_fit_that_fails_leaves_its_history(failure: Exception, dataset: Dataset) -> None:
     """With the epoch at whose end it failed."""
 
-    def record(_value: float, epoch: int) -> bool:
+    def record(_value: float, epoch: int) -> None:
         if epoch == 2:
             raise failure
-        return False
 
     start_fresh(0, "float32")
     history: dict[str, list[float]] = {}
@@ -299,11 +302,10 @@ class _Killed(BaseException):
 
 
 def _killed_at(epoch: int, reports: list[int]) -> Record:
-    def record(_value: float, reported: int) -> bool:
+    def record(_value: float, reported: int) -> None:
         reports.append(reported)
         if reported == epoch:
             raise _Killed
-        return False
 
     return record
 
@@ -357,7 +359,7 @@ def test_a_fit_that_had_ended_is_not_trained_further(reason: str, dataset: Datas
     }.get(reason, _settings(epochs=3))
     learning_rate = 0.0 if reason == "early_stopping" else 0.1
     first = fit(
-        _model(learning_rate), dataset, settings, record=lambda _, epoch: reason == "pruned" and epoch == 2,
+        _model(learning_rate), dataset, settings, record=_pruned_at(2) if reason == "pruned" else _go_on,
         interrupted=_never, checkpoints=Checkpoints(tmp_path, attempt=1),
     )  # fmt: skip
     model = _model(learning_rate)
@@ -379,7 +381,7 @@ def test_an_interrupted_fit_keeps_the_epoch_it_is_in(dataset: Dataset, tmp_path:
     with pytest.raises(TrialInterrupted):
         fit(
             _model(), dataset, _settings(epochs=50, finish_seconds=8),
-            record=lambda _, epoch: bool(epochs.append(epoch)),
+            record=lambda _, epoch: epochs.append(epoch),
             # Asked after each of an epoch's four batches and after the epoch: the second batch of the second.
             interrupted=lambda: next(asked) >= 7, checkpoints=checkpoints,
         )  # fmt: skip

@@ -5,9 +5,10 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.files.run_dir import RunDir
+from hpo.storage.records import PAUSED, ClaimRecord, Configuration
 from hpo.workers import cleanup
 
 
@@ -49,3 +50,28 @@ def test_nothing_of_a_study_that_has_ended_stays(folders: list[Path], run_dir: R
     assert all(folder.exists() for folder in folders)
     cleanup.remove_all(_study((TrialState.COMPLETE, {})), run_dir)
     assert not run_dir.trials("s").exists()
+
+
+def _paused(value: float, configuration: int) -> FrozenTrial:
+    claim = ClaimRecord(Configuration(configuration, f"u{configuration}", 1), "host-1", "cpu", "t")
+    return optuna.create_trial(
+        state=TrialState.PRUNED, value=value, user_attrs={**claim.as_attributes(), "stop_reason": PAUSED}
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(3000, [True, True, True]), (2500, [False, True, True]), (0, [False, False, False])]
+)
+def test_paused_configurations_keep_theirs_within_the_disk_budget(
+    limit: int, kept: list[bool], folders: list[Path], run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst of them goes first, also once the study has ended: a larger budget may continue them."""
+    for folder in folders:
+        (folder / "1-2.checkpoint").write_bytes(bytes(1000))
+    study = optuna.create_study(study_name="s", direction="maximize")
+    for configuration, value in enumerate((0.5, 0.7, 0.6)):
+        study.add_trial(_paused(value, configuration))
+    monkeypatch.setattr(cleanup, "checkpoint_bytes_of", lambda study: limit)
+    cleanup.remove_checkpoints(study, run_dir)
+    cleanup.remove_all(study, run_dir)
+    assert [folder.exists() for folder in folders] == kept

@@ -1,0 +1,1 @@
+"""Searches whose training is replaced by known learning curves, and whose clock is simulated."""
