@@ -47,11 +47,12 @@ _Column = tuple[str, Callable[[SettingAverage], str]]
 _TITLE = "# Results"
 _HEAD = f"""{_TITLE}
 
-Written by `hpo report --output`, which replaces the sections of the studies it is given. Figures of ours are means over
-the runs ± the standard deviation of one run. A difference is ours minus the reported figure, accuracies in percentage
-points; in brackets its size in standard deviations: of the runs, or, if that is larger or there is one run, of
-counting right answers among so many images. **Bold**: more than two. Test figures are of the weights of the best
-validation epoch; seconds are of training and validation, by the clock of a machine that may have had other work.
+Written by `hpo report --output`, which replaces the sections of the studies that are named. Our figures are means over
+the runs ± the standard deviation of one run. A difference is our figure minus the reported one; accuracies differ in
+percentage points. In brackets it is divided by a standard deviation (sd): that of the runs, or that which chance gives
+to a count of right answers among so many images, whichever is larger. More than two is **bold**. Test figures are
+measured with the weights of the best validation epoch. Seconds are the time of training and validation, on a machine
+that may have done other work as well.
 """
 
 
