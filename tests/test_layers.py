@@ -58,7 +58,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "leases",
     ),
     "search": ("sampling", "pruning", "claims"),
-    "results": ("trials", "status", "disk", "repeats", "report"),
+    "results": ("trials", "status", "disk", "repeats", "table", "report"),
     "trial": (
         *("events", "checkpoint", "exhausted", "outputs", "measures", "half_precision", "callbacks", "reported"),
         *("outcome", "function_task", "training", "model", "train_task", "runner"),

@@ -19,12 +19,12 @@ class StudyStatus:
     """Where a study stands.
 
     Args:
-        budget: trials in all.
-        finished: trials that count towards the budget and have ended.
-        states: number of trials by state; those given back, which run again, as GIVEN_BACK.
-        best: the best trial, None before the first has a value.
-        workers: the trials that run, by the worker that runs each.
-        seconds: in which any trial ran; pauses between launches do not count.
+        budget: the number of trials in all.
+        finished: how many trials count towards the budget and have ended.
+        states: number of trials by state; those given back, which run again, are GIVEN_BACK.
+        best: the best trial; None before the first has a value.
+        workers: the running trials, each with its worker.
+        seconds: how long at least one trial was running; pauses between launches do not count.
     """
 
     name: str
@@ -37,7 +37,7 @@ class StudyStatus:
 
     @property
     def done(self) -> str:
-        """How much of the budget is done, such as "3 of 5"; it may have been lowered below what had been done."""
+        """How much of the budget is done, such as "3 of 5"; a budget may have been lowered below that."""
         if self.finished <= self.budget:
             return f"{self.finished} of {self.budget}"
         return f"{self.finished} (budget {self.budget})"
@@ -48,7 +48,7 @@ class StudyStatus:
 
 
 def status_of(study: optuna.Study) -> StudyStatus:
-    """Where the study stands, read once."""
+    """Where the study stands; reads its trials once."""
     all_trials = study.get_trials(deepcopy=False)
     states = Counter("GIVEN_BACK" if was_given_back(trial) else trial.state.name for trial in all_trials)
     rows = ranked(records_of(study, all_trials), study.direction)
