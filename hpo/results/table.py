@@ -1,4 +1,4 @@
-"""The tables of a report: a row for each setting, our figures beside the reported ones; a heat map of two parameters."""
+"""The tables of a report: a row per setting, our figures beside the reported ones; a heat map of two parameters."""
 
 import math
 from collections.abc import Callable, Sequence
