@@ -1,7 +1,7 @@
-"""Report A: does a classifier read better from an autoencoder's output than from the image?
+"""Does a classifier learn more from an autoencoder's output? After the slides "Analyzing Images using Convolutions".
 
-SGD with momentum, batches of 200, 50,000 training and 10,000 validation images (here stratified, there the first and
-the last).
+SGD with momentum, batches of 200, 50,000 training and 10,000 validation images: here a stratified split, in the slides
+the first and the last images.
 """
 
 from hpo import Budget, Comparison, Setting, Train
@@ -9,7 +9,8 @@ from hpo.models import build_stack
 
 study = Comparison(
     name="fmnist-autoencoder",
-    description="Report A: dense layers, deep convolutions, and dense layers behind an autoencoder",
+    description='Dense layers, deep convolutions, dense layers behind an autoencoder (slides "Analyzing Images using '
+    'Convolutions")',
     task=Train(data="fashion-mnist", model=build_stack, stopping=None, validation=1 / 6),
     base={"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "batch_size": 200, "padding": "same"},
     settings=[
@@ -37,7 +38,7 @@ study = Comparison(
             "autoencoder, early stopping",
         ),
     ],
-    remarks="The convolutions that were too slow to run take by far the longest, and reach less in their five epochs "
-    "than the autoencoder does in its many.",
+    remarks="The convolutions that were too slow to run take by far the most time, and in their five epochs they reach "
+    "less than the autoencoder does in its many.",
     budget=Budget(max_epochs=50),
 )

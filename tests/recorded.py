@@ -1,5 +1,6 @@
-"""A study in a real storage whose trials end as a test says, claimed and told as a worker does it."""
+"""A study in a real storage whose trials end as a test says, claimed and told as a worker does it; report tables."""
 
+import re
 from typing import Any
 
 import optuna
@@ -71,3 +72,12 @@ def foreign_study(storage: BaseStorage, name: str = "foreign") -> optuna.Study:
 
 def _never(params: dict[str, Any], trial: Any) -> float:
     raise AssertionError("a test says how trials end")
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of each table in a document, without the lines under their heads."""
+    found_tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    return [
+        [re.split(r"(?<!\\) \| ", line[2:-2]) for line in table.splitlines() if not line.startswith("| ---")]
+        for table in found_tables
+    ]

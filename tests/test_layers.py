@@ -60,7 +60,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "search": (
         *("sampling", "pruning", "encoding", "proposals", "surrogate", "freeze_thaw", "curves", "limits", "claims"),
     ),
-    "results": ("trials", "status", "disk", "repeats", "report"),
+    "results": ("trials", "status", "disk", "repeats", "table", "report"),
     "trial": (
         *("events", "checkpoint", "exhausted", "outputs", "measures", "half_precision", "callbacks", "reported"),
         *("outcome", "function_task", "training", "model", "train_task", "runner"),

@@ -12,7 +12,9 @@ import pytest
 import typer.main
 from command import Hpo
 
+from hpo import Comparison
 from hpo.cli import app
+from hpo.study import catalog
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -84,6 +86,21 @@ def test_every_promise_names_the_test_of_its_purpose() -> None:
     """And every such test belongs to a promise."""
     named = set(re.findall(r"^\| .* \| `(test_\w+\.py)` \|$", README, flags=re.MULTILINE))
     assert named == {path.name for path in (ROOT / "tests" / "purpose").glob("test_*.py")}
+
+
+def test_every_study_file_is_named_with_its_comparisons() -> None:
+    """Who looks for a comparison finds its file; names after the first leave out what they all begin with."""
+    rows = re.findall(r"^\| .* \| `(\w+\.py)` \| (.*) \|$", README, flags=re.MULTILINE)
+    named = {file: re.findall(r"`([\w-]+)`", studies) for file, studies in rows}
+    whole = {
+        file: {name if not name.startswith("-") else names[0].partition("-")[0] + name for name in names}
+        for file, names in named.items()
+    }
+    comparisons = {
+        path.name: {study.name for study in catalog.read_file(path) if isinstance(study.written, Comparison)}
+        for path in (ROOT / "studies").glob("*.py")
+    }
+    assert whole == {file: names for file, names in comparisons.items() if names}
 
 
 def test_both_set_up_commands_are_there() -> None:

@@ -145,7 +145,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Put the best of each study side by side: accuracy, loss, precision, recall, F1, parameters, training seconds."""
-    from hpo.results.report import best_setting
+    from hpo.results.repeats import best_setting
 
     rows = [best_setting(open_study(name, storage)) for name in studies]
     if as_json:

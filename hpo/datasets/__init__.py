@@ -1,7 +1,7 @@
-"""The images a study trains on: found, checked, split, and kept in one file that all workers map into memory.
+"""The images that a study trains on: found, checked, split, and kept in files that all workers map into memory.
 
-`load` gives training and validation images; `load_test` is the only way to the test images, and
-records each read in ``test-reads.jsonl``. Nothing here imports TensorFlow or Keras.
+`load` gives training and validation images. `load_test` is the only way to the test images, and records each read in
+``test-reads.jsonl``. Nothing here imports TensorFlow or Keras.
 """
 
 from hpo.datasets.dataset import Content, Dataset, Origin, Split

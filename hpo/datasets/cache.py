@@ -1,10 +1,10 @@
 """Arrays kept on disk as ``.npy`` files that every process of the machine maps into its memory.
 
     $HPO_HOME/data/arrays-v1/<key>/
-      manifest.json     what is known about the arrays, and how each file looked when it was written
+      manifest.json     facts about the arrays; size, time and SHA-256 of each file when it was written
       <name>.npy
 
-Eight workers that map one file share its pages; eight copies of Fashion-MNIST would be 400 MB.
+Eight workers that map one file share its memory; eight copies of Fashion-MNIST would take 400 MB.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hpo.files.run_dir import RunDir
 from hpo.files.writing import replacing, write_json
 
-# Raise it when the content of an entry changes for the same key.
+# Change it if an entry with the same key gets other content.
 _LAYOUT = "arrays-v1"
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -41,11 +41,11 @@ class Entry:
 
 
 def cached(run_dir: RunDir, key: str, build: Callable[[], tuple[Arrays, Facts]]) -> Entry:
-    """The entry ``key``, built first if it is missing or damaged; by one process, while others wait."""
+    """The entry ``key``. If it is missing or damaged, one process builds it, and others wait."""
     folder = run_dir.data_cache / _LAYOUT / key
     if entry := _intact(folder):
         return entry
-    # Only a first load needs it, and it costs as much as NumPy to import.
+    # Only a first load needs it, and importing it takes as long as importing NumPy.
     from filelock import FileLock
 
     run_dir.locks.mkdir(parents=True, exist_ok=True)
@@ -60,23 +60,19 @@ def _write(folder: Path, arrays: Arrays, facts: Facts) -> Entry:
         with replacing(path) as temporary:
             np.save(temporary, array, allow_pickle=False)
         stat = path.stat()
-        files[path.name] = {
-            "bytes": stat.st_size,
-            "modified_ns": stat.st_mtime_ns,
-            "sha256": _sha256(path),
-        }
+        files[path.name] = {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": _sha256(path)}
     write_json(folder / "manifest.json", {"facts": facts, "files": files})
     return Entry(folder, facts)
 
 
 def _intact(folder: Path) -> Entry | None:
-    """The entry, unless it is missing, half written or was changed since."""
+    """The entry, unless it is missing, half written or changed."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if all(_unchanged(folder / name, then) for name, then in manifest["files"].items()):
             return Entry(folder, manifest["facts"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        pass  # Whatever is wrong with a cache entry, the cure is to build it again.
+        pass  # Whatever is wrong with an entry, it is built again.
     return None
 
 
@@ -84,7 +80,7 @@ def _unchanged(path: Path, then: Mapping[str, Any]) -> bool:
     stat = path.stat()
     if stat.st_size != then["bytes"]:
         return False
-    # Hashing 50 MB at each start would cost 0.1 s or more; a copy of HPO_HOME has new times and is hashed.
+    # Hashing 50 MB at each start would take 0.1 s or more. A copy of HPO_HOME has new times and is hashed.
     return bool(stat.st_mtime_ns == then["modified_ns"] or _sha256(path) == then["sha256"])
 
 

@@ -1,4 +1,4 @@
-"""A data set as the rest of the program sees it, and as an origin delivers it."""
+"""A data set as a study trains on it, and as its origin reads it."""
 
 import hashlib
 from dataclasses import dataclass
@@ -30,18 +30,18 @@ class Dataset:
     """What a search may see: training and validation images. The test images are not here; see `load_test`.
 
     Images are uint8, from 0 to 255: a model scales them itself, for example with ``keras.layers.Rescaling(1 / 255)``.
-    Labels are integers from 0 to ``num_classes - 1``: its loss is a sparse one, such as
+    Labels are integers from 0 to ``num_classes - 1``: the model's loss is a sparse one, such as
     "sparse_categorical_crossentropy". An epoch is all images of ``train``, in batches of 128 unless the study has a
     parameter ``batch_size``.
 
     Attributes:
-        name: what it was loaded by.
+        name: the name that it was loaded by.
         train: the images to train on.
-        validation: the images that the metric is measured on after each epoch.
+        validation: the images on which the metric is measured after each epoch.
         classes: the name of label 0, of label 1, and so on.
-        sha256: of the official content, whatever part of it is used and wherever it was found.
-        seed: of the validation split.
-        validation_fraction: of the examples used, between 0 and 1.
+        sha256: the hash of the whole content, also if a part of it is used; the same wherever it was found.
+        seed: the seed of the split.
+        validation_fraction: the share of the used examples that validates, between 0 and 1.
         subset: the number of examples used, train and validation together; None for all.
     """
 
@@ -65,14 +65,14 @@ class Dataset:
         return len(self.classes)
 
     def train_and_validation(self) -> Split:
-        """Both parts as one, copied to memory: what the winner is retrained on."""
+        """Both parts as one, copied to memory; the winner is retrained on it."""
         parts = self.train, self.validation
         return Split(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts]))
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """The whole of a data set, before any validation split."""
+    """A whole data set, before any validation split."""
 
     train: Split
     test: Split
@@ -81,21 +81,21 @@ class Content:
 
 
 class Origin(Protocol):
-    """Where a data set comes from. `load` takes one in place of a name."""
+    """Where a data set comes from. `load` takes one instead of a name."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name that people use."""
 
     def cache_key(self) -> str:
-        """A file name that changes whenever `read` would give something else; has to be quick."""
+        """A file name that changes if `read` would give something else; must be quick."""
 
     def read(self, run_dir: RunDir) -> Content:
-        """Find and check the content; may take seconds and may download."""
+        """Find and check the content, which may take seconds and a download."""
 
 
 def content_sha256(train: Split, test: Split) -> str:
-    """The hash of the arrays themselves, so that the same images have one identity in any file format."""
+    """The hash of the arrays themselves: the same images have the same hash in any file format."""
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
         digest.update(repr((array.dtype.str, array.shape)).encode())

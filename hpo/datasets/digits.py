@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: 1,797 images, no download (Alpaydin and Kaynak, 1998)."""
+"""The handwritten digits of scikit-learn: 1,797 images, no download (Alpaydin and Kaynak, 1998)."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _TEST_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class Digits:
-    """8x8 images of values 0 to 16, enlarged to MNIST's 28x28 of 0 to 255; a fifth is the test split."""
+    """Images of 8x8 pixels from 0 to 16, enlarged to MNIST's 28x28 from 0 to 255; a fifth is the test split."""
 
     name: str = "digits"
 

@@ -6,19 +6,19 @@ from pathlib import Path
 from hpo.files.writing import replacing
 
 TIMEOUT = 10.0
-"""Seconds without a connection, or without a byte, after which a server is given up."""
+"""Seconds after which a download fails if there is no connection, or no further byte."""
 
 
 def download(url: str, path: Path, check: Callable[[bytes], bytes]) -> bytes:
-    """Fetch ``url`` to ``path`` with a progress bar on stderr; return what ``check`` made of it.
+    """Fetch ``url`` to ``path`` with a progress bar on stderr; return what ``check`` returns for its content.
 
-    Nothing is left at ``path`` unless ``check`` passed.
+    Nothing is written to ``path`` unless ``check`` passes.
 
     Raises:
-        OSError: no connection, an HTTP status that is not 200, or silence for `TIMEOUT` seconds.
-        ValueError: ``check`` refused what came.
+        OSError: no connection, an HTTP status that is not 200, or nothing received for `TIMEOUT` seconds.
+        ValueError: ``check`` refused the content.
     """
-    # Together 0.1 s to import, which only a first download needs.
+    # Importing these takes 0.1 s, and only a first download needs them.
     import http.client
     import urllib.error
     import urllib.request

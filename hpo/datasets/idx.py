@@ -1,4 +1,4 @@
-"""Fashion-MNIST and MNIST: four gzip-compressed IDX files, found or fetched, and checked before use.
+"""Fashion-MNIST and MNIST: four gzip-compressed IDX files, found or downloaded, and checked before use.
 
 The IDX format is LeCun's (http://yann.lecun.com/exdb/mnist): two zero bytes, a type (8 is uint8), the number of
 dimensions, each dimension as a big-endian 32-bit integer, then the values.
@@ -20,7 +20,7 @@ from hpo.datasets.npz import read_npz
 from hpo.errors import DatasetError
 from hpo.files.run_dir import RunDir, expanded
 
-# In one order: train images, train labels, test images, test labels.
+# The order of everything below: train images, train labels, test images, test labels.
 _FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -35,10 +35,10 @@ class IdxSource:
     """A data set of four IDX files.
 
     Attributes:
-        name: also the name of its folder.
+        name: of the data set and of its folder.
         classes: the name of each label.
-        sha256: of the uncompressed files: train images, train labels, test images, test labels.
-        urls: folders to fetch the files from, tried in order.
+        sha256: the hashes of the four uncompressed files, in the order of `_FILES`.
+        urls: folders from which the files can be downloaded, tried in order.
     """
 
     name: str
@@ -48,7 +48,7 @@ class IdxSource:
 
     @property
     def identity(self) -> str:
-        """The SHA-256 of what ``sha256sum`` prints for the four uncompressed files in `_FILES` order."""
+        """The SHA-256 of what ``sha256sum`` prints for the four uncompressed files, in the order of `_FILES`."""
         lines = (f"{pin}  {file.removesuffix('.gz')}\n" for file, pin in zip(_FILES, self.sha256, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -59,7 +59,7 @@ class IdxSource:
         """Find the four files, each in the first place that has it, or download them.
 
         Raises:
-            DatasetError: a file is damaged or altered, or cannot be had.
+            DatasetError: a file is damaged or altered, or is nowhere and cannot be downloaded.
         """
         train_images, train_labels, test_images, test_labels = (
             decode(self._file(index, run_dir)) for index in range(len(_FILES))
@@ -86,7 +86,7 @@ class IdxSource:
                 continue
             except (OSError, ValueError) as error:
                 raise _altered(path, error) from error
-        # Keras keeps MNIST, though not Fashion-MNIST, in this form.
+        # Keras keeps MNIST in this form, but not Fashion-MNIST.
         path = keras / f"{self.name}.npz"
         if path.is_file() and (arrays := read_npz(path, _KERAS_KEYS[index : index + 1])):
             try:
@@ -103,7 +103,7 @@ class IdxSource:
             except (OSError, ValueError) as error:
                 failures.append(f"{url}/{file}: {error}")
         raise DatasetError(
-            f"{self.name} must be on this machine or within reach, but {file} is in none of HPO_DATA_DIR, ./data, "
+            f"{self.name} must be on this machine or downloadable, but {file} is in none of HPO_DATA_DIR, ./data, "
             f"../shared/data, {run_dir.data_cache} and Keras's cache, and could not be downloaded "
             f"({'; '.join(failures)}). Set HPO_DATA_DIR to a folder that holds {self.name}/{file}, "
             "or run the study digits-cnn, which needs no download."
@@ -114,7 +114,7 @@ def unpack(data: bytes, sha256: str) -> bytes:
     """Decompress gzip data and check it.
 
     Raises:
-        ValueError: it is not whole, or not what ``sha256`` says.
+        ValueError: it is damaged, or its content does not have this ``sha256``.
     """
     try:
         content = gzip.decompress(data)
@@ -129,7 +129,7 @@ def check(content: bytes, sha256: str) -> bytes:
     """Return ``content`` if it has this SHA-256.
 
     Raises:
-        ValueError: it has another.
+        ValueError: it has another one.
     """
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
@@ -138,37 +138,29 @@ def check(content: bytes, sha256: str) -> bytes:
 
 
 def decode(content: bytes) -> Images:
-    """The array in an IDX file of uint8 values whose hash was checked."""
+    """The array in an IDX file of uint8 values, whose hash has been checked."""
     dimensions = content[3]
     shape = struct.unpack_from(f">{dimensions}I", content, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
 def encode(array: Images) -> bytes:
-    """The IDX file of a uint8 array, byte for byte as `decode` reads it."""
+    """The IDX file of a uint8 array; the inverse of `decode`."""
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 def _altered(path: Path, error: Exception) -> DatasetError:
     return DatasetError(
         f"{path} must be the official file, but {error}. "
-        "Delete it, and the next run takes it from elsewhere or downloads it again."
+        "Delete it: the next run then finds it elsewhere or downloads it again."
     )
 
 
 FASHION_MNIST = IdxSource(
     name="fashion-mnist",
     classes=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
     sha256=(
         "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -176,7 +168,7 @@ FASHION_MNIST = IdxSource(
         "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
-    # Zalando's own server, which speaks no HTTPS; the hashes above make up for it.
+    # Zalando's own server has no HTTPS; the hashes above protect instead.
     urls=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
 )
 
@@ -190,8 +182,5 @@ MNIST = IdxSource(
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
     # LeCun's own server no longer serves them.
-    urls=(
-        "https://storage.googleapis.com/cvdf-datasets/mnist",
-        "https://ossci-datasets.s3.amazonaws.com/mnist",
-    ),
+    urls=("https://storage.googleapis.com/cvdf-datasets/mnist", "https://ossci-datasets.s3.amazonaws.com/mnist"),
 )

@@ -1,4 +1,4 @@
-"""From a name to its images: `load` for searching, `load_test` for the one measurement at the end."""
+"""The images of a data set by its name: `load` for a search, `load_test` for the one measurement at the end."""
 
 import json
 from datetime import UTC, datetime
@@ -29,18 +29,18 @@ def load(
 ) -> Dataset:
     """Training and validation images of a data set, mapped from a cache that all processes share.
 
-    The first load writes the cache, and may download; later ones take milliseconds.
+    The first load writes the cache and may download; later ones take milliseconds.
 
     Args:
         name: ``fashion-mnist``, ``mnist``, ``digits``, a path ending in ``.npz`` or ``.npy``, or an `Origin`.
-        run_dir: whose cache is used.
-        seed: of the stratified split between training and validation.
-        validation_fraction: of the examples used, above 0 and below 1.
+        run_dir: holds the cache.
+        seed: the seed of the stratified split into training and validation.
+        validation_fraction: the share of the used examples that validates, above 0 and below 1.
         subset: how many of the official training images to use, each class in proportion; None for all.
-        merge: labels that become one; group i becomes label i.
+        merge: groups of labels that become one label; group i becomes label i.
 
     Raises:
-        DatasetError: the name is unknown, the data cannot be had or was altered, or a setting does not fit it.
+        DatasetError: the name is unknown, the data is not available or altered, or a setting does not fit it.
     """
     origin, rule = _find(name), SplitRule(seed, validation_fraction, subset)
     content = _content(origin, run_dir)
@@ -48,7 +48,7 @@ def load(
 
     def build() -> tuple[Arrays, Facts]:
         whole = _split(content, "train")
-        # By the labels as they were: whatever is merged later, the split is the same and in proportion.
+        # Split by the original labels: with every merge the split is the same and in proportion.
         train, validation = map(whole.take, rule.split(whole.labels))
         return _arrays(train=train, validation=validation), {}
 
@@ -66,12 +66,12 @@ def load(
 
 
 def load_test(name: str | Origin, *, run_dir: RunDir, reader: str, merge: Merge | None = None) -> Split:
-    """The test images of a data set; adds one line to ``run_dir.test_reads``.
+    """The test images of a data set; adds a line to ``run_dir.test_reads``.
 
     Args:
         name: as for `load`.
-        run_dir: whose cache is used and which keeps the record.
-        reader: who reads and for what, as "export fmnist-cnn trial 3".
+        run_dir: holds the cache and the record of reads.
+        reader: who reads the images and why, such as "export fmnist-cnn trial 3".
         merge: as for `load`.
 
     Raises:
@@ -80,13 +80,9 @@ def load_test(name: str | Origin, *, run_dir: RunDir, reader: str, merge: Merge 
     origin = _find(name)
     content = _content(origin, run_dir)
     merge_classes(tuple(content.facts["classes"]), merge)
-    record = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "dataset": origin.name,
-        "sha256": content.facts["sha256"],
-        "reader": reader,
-    }
-    # Recorded before it is given out. One short write in append mode stays whole beside those of others.
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"time": time, "dataset": origin.name, "sha256": content.facts["sha256"], "reader": reader}
+    # Recorded before the images are returned. Short writes in append mode by several processes do not mix.
     with run_dir.test_reads.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
     return _split(content, "test", merge)
@@ -116,7 +112,7 @@ def _content(origin: Origin, run_dir: RunDir) -> Entry:
 
 
 def _arrays(**parts: Split) -> Arrays:
-    """The arrays of several splits by the names that `_split` finds them under."""
+    """The arrays of several splits by the names under which `_split` finds them."""
     return {f"{part}-images": split.images for part, split in parts.items()} | {
         f"{part}-labels": split.labels for part, split in parts.items()
     }

@@ -1,4 +1,4 @@
-"""Merging classes: several old labels become one new label."""
+"""Merging classes: several labels become one."""
 
 from itertools import chain
 
@@ -8,11 +8,11 @@ from hpo.datasets.dataset import Labels
 from hpo.errors import DatasetError
 
 Merge = tuple[tuple[int, ...], ...]
-"""Group i holds the old labels that become label i, as ((0, 1), (2, 3))."""
+"""Group i holds the old labels that become label i, such as ((0, 1), (2, 3))."""
 
 
 def merge_classes(classes: tuple[str, ...], merge: Merge | None) -> tuple[str, ...]:
-    """The names of the merged classes, as "Sandal + Shirt"; ``classes`` if there is nothing to merge.
+    """The names of the merged classes, such as "Sandal + Shirt"; ``classes`` if there is nothing to merge.
 
     Raises:
         DatasetError: a class is in no group or in several, a group is empty, or a label does not exist.
@@ -22,7 +22,7 @@ def merge_classes(classes: tuple[str, ...], merge: Merge | None) -> tuple[str, .
     if sorted(chain(*merge)) != list(range(len(classes))) or not all(merge):
         raise DatasetError(
             f"A merge must name each label from 0 to {len(classes) - 1} exactly once and have no empty group, "
-            f"but got {merge!r}. List every label in one group, alone where it stays as it is."
+            f"but got {merge!r}. Put every label into one group, alone if it is not merged."
         )
     return tuple(" + ".join(classes[old] for old in group) for group in merge)
 

@@ -10,16 +10,16 @@ from hpo.errors import DatasetError
 
 
 def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Those arrays of the archive that ``keys`` names; nothing in it is executed.
+    """The arrays of the archive that ``keys`` names; nothing in it is executed.
 
     Raises:
-        DatasetError: the archive is damaged, not an archive, holds Python objects, or more than there is memory for.
+        DatasetError: it is damaged or no archive, holds Python objects, or needs more memory than there is.
     """
     try:
-        # Opened here: NumPy 2.4 leaves a damaged file open that it opened itself.
+        # It is opened here because NumPy 2.4 leaves a damaged file open if it opened that itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys if key in archive.files}
-    # Damaged bytes make zipfile, zlib and NumPy raise nearly every exception there is; MemoryError is one of them.
+    # With damaged bytes, zipfile, zlib and NumPy raise nearly every exception, also MemoryError.
     except Exception as error:
         raise DatasetError(
             f"{path} must be a whole .npz file of plain arrays, but reading it failed: {error}. "

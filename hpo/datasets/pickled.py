@@ -1,9 +1,9 @@
-"""Reading a pickled dict of arrays from a file that nobody vouches for.
+"""Reading a pickled dict of arrays from a file that is not trusted.
 
-A pickle may call anything that its reader lets it name. Admitting no more than NumPy's own names is not enough:
-``ndarray`` and ``dtype`` called with made-up arguments end the process with a segmentation fault (NumPy 2.4), so
-memory is theirs to write. The names therefore lead to the stand-ins below, which keep what they are given, and the
-arrays are made afterwards by functions that check.
+A pickle can call everything that its reader lets it name. To admit only NumPy's names is not enough: ``ndarray`` and
+``dtype``, called with made-up arguments, end the process with a segmentation fault (NumPy 2.4), so a pickle could write
+to any memory. Therefore the names lead to the classes below, which only keep their arguments; functions that check
+them make the arrays afterwards.
 """
 
 import io
@@ -18,7 +18,7 @@ from hpo.errors import DatasetError
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype``; keeps the code, as "f8", and the byte order."""
+    """Replaces ``numpy.dtype``; keeps the code, such as "f8", and the byte order."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.code, self.order = code, "|"
@@ -27,15 +27,15 @@ class _Dtype:
         self.order = state[1]
 
     def values(self, data: bytes) -> NDArray[Any]:
-        # Refuses Python objects, whose bytes would be addresses.
+        # NumPy refuses Python objects here; their bytes would be addresses.
         return np.frombuffer(data, np.dtype(self.order + self.code))
 
 
 class _Array:
-    """Stands in for ``numpy.ndarray``; the parts of one, until NumPy asks for the whole."""
+    """Replaces ``numpy.ndarray``; keeps the parts of one until NumPy asks for the array."""
 
     def __init__(self, *_: object) -> None:
-        """Takes the arguments of ``_reconstruct``, which are those of an empty array."""
+        """Ignore the arguments of ``_reconstruct``, which are those of an empty array."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, self.shape, self.dtype, self.fortran, self.data = state
@@ -59,7 +59,7 @@ def _latin1(text: str, _: str) -> bytes:
     return text.encode("latin1")
 
 
-# The `core` of NumPy 1 became the `_core` of NumPy 2.
+# What NumPy 1 calls `core`, NumPy 2 calls `_core`.
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): None,
     ("numpy", "dtype"): _Dtype,
@@ -82,21 +82,21 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickled(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Those arrays that ``keys`` names of a dict written by ``np.save``; nothing in the file is executed.
+    """The arrays that ``keys`` names, from a dict written by ``np.save``; nothing in the file is executed.
 
     Raises:
-        DatasetError: the file is damaged, or holds anything but a dict of arrays, lists and numbers.
+        DatasetError: the file is damaged, or holds anything except a dict of arrays, lists and numbers.
     """
     try:
         file = io.BytesIO(path.read_bytes())
         np.lib.format.read_magic(file)
         np.lib.format.read_array_header_1_0(file)
-        # NumPy writes the dict as an array of no dimensions with one object in it.
+        # NumPy writes the dict as an array without dimensions that has one object in it.
         (held,) = _Unpickler(file).load().data
         return {key: np.asarray(held[key]) for key in keys if key in held}
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
-    # The pickle module promises no closed set of errors for damaged data.
+    # With damaged data the pickle module may raise any error.
     except Exception as error:
         raise DatasetError(
             f"{path} must be a dict of arrays as np.save writes it, but reading it failed: {error!r}. "

@@ -5,13 +5,9 @@ from pathlib import Path
 from hpo.datasets.dataset import Dataset
 from hpo.files.writing import replacing
 
-# Pixels.
-_IMAGE = 140
-_MARGIN = 24
-_GAP = 8
-_FONT = 18
+_IMAGE, _MARGIN, _GAP, _FONT = 140, 24, 8, 18  # pixels
 _INK = "#333333"
-_SOFTWARE = "hpo data show"  # PNG's own keyword for what made a picture
+_SOFTWARE = "hpo data show"  # under PNG's keyword for the program that made a picture
 
 
 def grid(dataset: Dataset, path: Path, *, rows: int = 3, columns: int = 3) -> None:
@@ -20,7 +16,7 @@ def grid(dataset: Dataset, path: Path, *, rows: int = 3, columns: int = 3) -> No
 
     count = rows * columns
     images, labels = dataset.train.images[:count], dataset.train.labels[:count]
-    # Grey or colour; of any other number of channels, the first is shown.
+    # Grey or colour; if there is another number of channels, the first is shown.
     pixels = images if images.shape[-1] in (3, 4) else images[..., 0]
     names = [dataset.classes[label] for label in labels]
 
@@ -29,11 +25,8 @@ def grid(dataset: Dataset, path: Path, *, rows: int = 3, columns: int = 3) -> No
     font = ImageFont.load_default(size=_FONT)
     cell_width = max(scale * width, *(round(font.getlength(name)) for name in names))
     cell_height = scale * height + _GAP + _FONT
-    sheet = Image.new(
-        "RGB",
-        (columns * (cell_width + _MARGIN) + _MARGIN, rows * (cell_height + _MARGIN) + _MARGIN),
-        "white",
-    )
+    size = columns * (cell_width + _MARGIN) + _MARGIN, rows * (cell_height + _MARGIN) + _MARGIN
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for index, (image, name) in enumerate(zip(pixels, names, strict=True)):
         row, column = divmod(index, columns)
@@ -55,5 +48,5 @@ def is_grid(path: Path) -> bool:
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             return picture.info.get("Software") == _SOFTWARE
-    except (OSError, ValueError, SyntaxError):  # SyntaxError: how Pillow says that a PNG is broken
+    except (OSError, ValueError, SyntaxError):  # Pillow raises SyntaxError if a PNG is broken
         return False

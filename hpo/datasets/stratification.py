@@ -15,12 +15,12 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Which examples train and which validate: the same rule always gives the same two sets.
+    """Which examples train and which validate; the same rule always gives the same two sets.
 
     Attributes:
-        seed: 0 to 2**32 - 1, as scikit-learn takes it.
-        validation_fraction: of the examples used, above 0 and below 1.
-        subset: the number of examples used, None for all.
+        seed: from 0 to 2**32 - 1, as scikit-learn takes it.
+        validation_fraction: the share of the used examples that validates, above 0 and below 1.
+        subset: the number of examples used; None for all.
 
     Raises:
         DatasetError: a value is outside its range.
@@ -52,13 +52,13 @@ class SplitRule:
         """Indices of the training and of the validation examples among ``labels`` (n,), shuffled.
 
         Raises:
-            DatasetError: there are fewer examples than ``subset``, or a class would miss from a part.
+            DatasetError: there are fewer examples than ``subset``, or a part would lack a class.
         """
         chosen = np.arange(len(labels))
         if self.subset is not None:
             if self.subset > len(labels):
                 raise DatasetError(
-                    f"A subset must hold at most the {len(labels)} training images there are, "
+                    f"A subset must hold at most the {len(labels)} training images that there are, "
                     f"but got {self.subset}. Leave it out to use them all."
                 )
             chosen = stratified_subset(labels, self.subset, self.seed)
@@ -67,19 +67,19 @@ class SplitRule:
 
 
 def stratified_split(labels: Labels, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Indices of the examples kept and of the ``fraction`` held out (rounded up), each class in both.
+    """Indices of the kept examples and of the ``fraction`` held out (rounded up), with every class in both.
 
     Raises:
         DatasetError: there are too few examples for that.
     """
-    # It takes a second to import, and a cached split does without.
+    # It takes a second to import, and a cached split does not need it.
     from sklearn.model_selection import train_test_split
 
     counts = np.unique(labels, return_counts=True)[1]
     held_out = math.ceil(fraction * len(labels))
     if counts.min() >= 2 and len(counts) <= held_out <= len(labels) - len(counts):
         parts: Any = train_test_split(np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed)
-        # Scikit-learn keeps proportions, which may leave nothing of a rare class in the smaller part.
+        # Scikit-learn keeps proportions: the smaller part may then lack a rare class.
         if all(len(np.unique(labels[part])) == len(counts) for part in parts):
             return parts[0], parts[1]
     raise DatasetError(
@@ -92,11 +92,11 @@ def stratified_split(labels: Labels, fraction: float, seed: int) -> tuple[Indice
 def stratified_subset(labels: Labels, count: int, seed: int) -> Indices:
     """Indices of ``count`` examples, each class within one example of its share.
 
-    By hand, for `train_test_split` cannot leave out fewer examples than there are classes.
+    Scikit-learn's `train_test_split` cannot leave out fewer examples than there are classes.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     counts = np.unique(labels, return_counts=True)[1]
-    # Spread each class evenly over 0 to 1; the first examples of this order then hold each class in proportion.
+    # Each class is spread evenly over 0 to 1, so the first examples of this order have each class in proportion.
     position = np.concatenate([(np.arange(n) + 0.5) / n for n in counts])
     return by_class[np.argsort(position, kind="stable")[:count]]

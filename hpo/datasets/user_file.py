@@ -22,7 +22,7 @@ _TEST_FRACTION = 0.1
 
 @dataclass(frozen=True)
 class UserFile:
-    """Arrays ``x_train, y_train, x_test, y_test`` as Keras names them, or ``features, target``.
+    """A file with the arrays ``x_train, y_train, x_test, y_test``, as Keras names them, or ``features, target``.
 
     Features are (n, height, width) or (n, height, width, channels), uint8 or float from 0 to 1. Labels are integers
     from 0 or from 1. If there is no test part, a stratified tenth is set aside as one.
@@ -35,7 +35,7 @@ class UserFile:
         return str(self.path)
 
     def cache_key(self) -> str:
-        """Changes with the file's place, size and time, as ``make`` would see it: hashing it takes too long.
+        """A key of the file's path, size and time, because hashing the file takes too long.
 
         Raises:
             DatasetError: there is no such file.
@@ -63,7 +63,7 @@ class UserFile:
             values = self._values(train.labels)
             if train.images.shape[1:] != test.images.shape[1:]:
                 raise self._error(
-                    f"have x_test of the shape of x_train, {train.images.shape[1:]} an image",
+                    f"have images in x_test of the shape of those in x_train, {train.images.shape[1:]}",
                     test.images.shape[1:],
                     "Resize one.",
                 )
@@ -119,9 +119,9 @@ class UserFile:
         if array.dtype.kind != "f":
             raise self._error(f"have {key} of uint8, or of float from 0 to 1", array.dtype, "Convert it.")
         low, high = array.min(), array.max()
-        if not (low >= 0 and high <= 1):  # so written that NaN fails, too
+        if not (low >= 0 and high <= 1):  # NaN fails, too
             raise self._error(
-                f"have {key} from 0 to 1 where it is float, without NaN",
+                f"have {key} from 0 to 1 without NaN if it is float",
                 f"{low} to {high}",
                 "Divide by 255, or save uint8.",
             )
@@ -130,12 +130,12 @@ class UserFile:
 
     def _labels(self, key: str, array: NDArray[Any]) -> Labels:
         if array.ndim == 2 and array.shape[1] == 1:
-            array = array[:, 0]  # as Keras has them for CIFAR
+            array = array[:, 0]  # the shape of CIFAR's labels in Keras
         if array.ndim != 1 or array.dtype.kind not in "iu":
             raise self._error(
                 f"have {key} of integers in one dimension",
                 f"{array.dtype} of shape {array.shape}",
-                "Number the classes from 0 and save one number for each image.",
+                "Number the classes from 0 and save one number per image.",
             )
         return array.astype(np.int64)
 

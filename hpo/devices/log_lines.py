@@ -1,4 +1,4 @@
-"""The log lines of TensorFlow, absl and Keras, kept out of what a person reads."""
+"""The log lines of TensorFlow, absl and Keras, hidden from people."""
 
 import os
 import re
@@ -25,8 +25,8 @@ _LOGGED = re.compile(
 def without_log_lines() -> Iterator[None]:
     """Hide the log lines of TensorFlow, absl and Keras that the block writes to standard error.
 
-    All else that it writes there is shown when it ends. A file, such as a worker's log, gets everything at once: the
-    last words of a process that dies within the block are wanted most.
+    Everything else is shown when the block ends. If standard error is a file, such as a worker's log, it gets every
+    line at once, because the last lines of a process that dies within the block are the most useful ones.
     """
     if sys.stderr is None or stat.S_ISREG(os.fstat(2).st_mode):
         yield
@@ -43,9 +43,9 @@ def without_log_lines() -> Iterator[None]:
 def caught(written: bytearray) -> Iterator[None]:
     """Put what the block writes to standard error into ``written``.
 
-    TensorFlow's C++ writes lines at import that no setting turns off, so the file descriptor itself is turned.
+    At import TensorFlow's C++ writes lines that no setting turns off, so the file descriptor itself is redirected.
     """
-    if sys.stderr is None:  # closed by whoever started us
+    if sys.stderr is None:  # it was closed by whoever started this process
         yield
         return
     sys.stderr.flush()
@@ -63,6 +63,6 @@ def caught(written: bytearray) -> Iterator[None]:
 
 
 def show(text: bytes | bytearray) -> None:
-    """Write all of ``text`` to standard error itself."""
+    """Write all of ``text`` to the file descriptor of standard error."""
     while text:
         text = text[os.write(2, text) :]

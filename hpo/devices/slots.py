@@ -1,4 +1,4 @@
-"""The GPUs and cores of this machine as worker slots, and what a worker process needs to know of its own."""
+"""The GPUs and cores of this machine as slots for workers, and the environment of a worker process."""
 
 import importlib
 import logging
@@ -15,19 +15,18 @@ import psutil
 from hpo.devices.log_lines import without_log_lines
 from hpo.errors import DeviceError
 
-# A worker with TensorFlow and a stock CNN holds about this much.
-_WORKER_BYTES = 1_500_000_000
+_WORKER_BYTES = 1_500_000_000  # memory of a worker with TensorFlow and a stock CNN, about
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time per period, or max
-_MOST_WORKERS_PER_CORE = 16  # objectives that wait for something else may share a core; more is a typing error
+_MOST_WORKERS_PER_CORE = 16  # tasks that wait for something else may share a core; more is a typing error
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one worker runs.
+    """The place where one worker runs.
 
     Args:
-        threads: of the worker's own computations on the CPU.
-        gpu: its GPU as ``CUDA_VISIBLE_DEVICES`` names it, an index or a UUID; None for the CPU.
+        threads: for the worker's own computations on the CPU.
+        gpu: its GPU as in ``CUDA_VISIBLE_DEVICES``, an index or a UUID; None for the CPU.
     """
 
     threads: int
@@ -39,7 +38,7 @@ class Slot:
 
     @classmethod
     def from_environment(cls) -> "Slot":
-        """The slot that the launcher gave this process; for a worker of its own, the first GPU, else all cores."""
+        """The slot that the launcher gave this process; without a launcher, the first GPU or else all cores."""
         if "HPO_DEVICE" in os.environ:
             device = os.environ["HPO_DEVICE"]
             threads = int(os.environ.get("HPO_THREADS", usable_cores()))
@@ -47,13 +46,13 @@ class Slot:
         return slots(workers=1, gpus="all", workers_per_gpu=1)[0]
 
     def environment(self) -> dict[str, str]:
-        """The variables a worker process needs before it imports its backend."""
+        """The variables that a worker process needs before it imports its backend."""
         threads = str(self.threads)
         variables = {
             "HPO_DEVICE": self.device,
             "HPO_THREADS": threads,
             "CUDA_VISIBLE_DEVICES": self.gpu or "",
-            # Index i is then the same GPU to the driver and to every framework.
+            # With this, index i means the same GPU for the driver and for every framework.
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -73,26 +72,26 @@ class Slot:
     def precision(self) -> str:
         """The Keras dtype policy that trains fastest here without losing accuracy.
 
-        bfloat16 if the hardware multiplies it: on a CPU with AVX512_BF16 an epoch of the stock CNN takes
-        less time than in float32 (tests/benchmarks/precision.py measures it), elsewhere it is emulated and slower.
+        That is bfloat16 if the hardware multiplies it: on a CPU with AVX512_BF16 an epoch of the stock CNN takes less
+        time than in float32 (measured by tests/benchmarks/precision.py); on others it is emulated and slower.
         """
         if self.gpu is not None:
             return "mixed_bfloat16" if _compute_capability(self.gpu) >= (8, 0) else "float32"
-        # Measured for TensorFlow's oneDNN; other backends compute on the CPU by other means.
-        of_tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
-        return "mixed_bfloat16" if of_tensorflow and "avx512_bf16" in _cpu_flags() else "float32"
+        # This was measured with TensorFlow's oneDNN; on the CPU other backends use other libraries.
+        is_tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+        return "mixed_bfloat16" if is_tensorflow and "avx512_bf16" in _cpu_flags() else "float32"
 
 
 def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]:
-    """The slots to start workers in: on the GPUs if there are any, otherwise on the CPU.
+    """The slots for workers: on the GPUs if there are any, otherwise on the CPU.
 
     Args:
-        workers: how many; None for as many as the machine carries.
-        gpus: "all", "none", or indices such as "0,1" among the GPUs that this process may see.
+        workers: how many; None for as many as the machine can run.
+        gpus: "all", "none", or indices such as "0,1" among the GPUs that this process can see.
         workers_per_gpu: how many workers share a GPU.
 
     Raises:
-        DeviceError: ``gpus`` is malformed, names a GPU that is not there, or ``workers`` do not fit.
+        DeviceError: ``gpus`` is malformed or names a GPU that does not exist, or there are too many ``workers``.
     """
     chosen = _choose(gpus, visible_gpus())
     cores = usable_cores()
@@ -115,7 +114,7 @@ def slots(*, workers: int | None, gpus: str, workers_per_gpu: int) -> list[Slot]
 
 
 def machine() -> str:
-    """The processor, its usable cores, the memory and the system; no names."""
+    """The processor, its usable cores, the memory and the system, but no name of the machine."""
     processor = platform.processor() or platform.machine()
     if (facts := Path("/proc/cpuinfo")).is_file() and (found := re.search(r"model name\s*: (.*)", facts.read_text())):
         processor = found.group(1)
@@ -125,7 +124,7 @@ def machine() -> str:
 
 
 def usable_cores() -> int:
-    """The processors this process may use, which a scheduler or a container can limit."""
+    """The number of cores that this process may use; a scheduler or a container can limit it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = _CPU_QUOTA.read_text().split()
@@ -135,10 +134,10 @@ def usable_cores() -> int:
 
 
 def import_backend() -> None:
-    """Import Keras and its backend, which takes seconds, early enough to say that they cannot be had.
+    """Import Keras and its backend, which takes seconds.
 
     Raises:
-        DeviceError: ``KERAS_BACKEND`` names none, or one that is not installed.
+        DeviceError: ``KERAS_BACKEND`` is no backend, or one that is not installed.
     """
     try:
         with without_log_lines():
@@ -153,23 +152,23 @@ def import_backend() -> None:
 
 
 def visible_gpus() -> list[str]:
-    """The NVIDIA GPUs that this process may use, each by its index or its whole UUID; none without a driver.
+    """The index or the whole UUID of each NVIDIA GPU that this process may use; none without a driver.
 
     Raises:
-        DeviceError: ``CUDA_VISIBLE_DEVICES`` has a UUID, or the beginning of one, that not exactly one GPU has.
+        DeviceError: ``CUDA_VISIBLE_DEVICES`` has the beginning of a UUID of no GPU or of several.
     """
-    # On a shared machine somebody else decides which of them are ours.
+    # On a shared machine this variable says which of them are ours.
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     with _Driver() as driver:
         there = 0 if driver is None else int(driver.nvmlDeviceGetCount())
         if not there or allowed is None:
             return [str(index) for index in range(there)]
-        # Read as CUDA reads it: the first name of no GPU, such as -1, hides all after it.
+        # As CUDA reads it, the first entry that is no GPU, such as -1, hides all after it.
         return list(takewhile(bool, (_resolved(name.strip(), driver) for name in allowed.split(","))))
 
 
 def _resolved(name: str, driver: Any) -> str:
-    """The GPU that ``name`` means, one by the beginning of its UUID as well; "" if it is no name of a GPU."""
+    """The GPU that ``name`` means, an index or the beginning of a UUID; "" if there is no such GPU."""
     there = driver.nvmlDeviceGetCount()
     if name.isdecimal():
         return name if int(name) < there else ""
@@ -179,8 +178,8 @@ def _resolved(name: str, driver: Any) -> str:
     meant = [uuid for uuid in uuids if uuid.startswith(name)]
     if len(meant) != 1:
         raise DeviceError(
-            f"A UUID in CUDA_VISIBLE_DEVICES must begin that of exactly one GPU, but {name!r} begins {len(meant)} of "
-            f"them: {', '.join(uuids)}. Write more of it, or an index."
+            f"A UUID in CUDA_VISIBLE_DEVICES must be the beginning of exactly one GPU's, but {name!r} begins "
+            f"{len(meant)} of them: {', '.join(uuids)}. Write more of it, or an index."
         )
     return str(meant[0])
 
@@ -195,14 +194,14 @@ def _choose(gpus: str, visible: list[str]) -> list[str]:
     chosen = list(dict.fromkeys(int(index) for index in gpus.split(",")))
     if missing := [index for index in chosen if index >= len(visible)]:
         raise DeviceError(
-            f"--gpus names GPU {missing[0]}, but there are {len(visible)} to be used here. "
+            f"--gpus names GPU {missing[0]}, but {len(visible)} can be used here. "
             "Use --gpus all, or --gpus none for the CPU."
         )
     return [visible[index] for index in chosen]
 
 
 class _Driver:
-    """NVIDIA's management library for the length of a block; None if there is no driver."""
+    """NVIDIA's management library, for a block; None if there is no driver."""
 
     def __enter__(self) -> Any:
         import pynvml
@@ -227,13 +226,13 @@ def _compute_capability(gpu: str) -> tuple[int, int]:
         by_name = driver.nvmlDeviceGetHandleByIndex if gpu.isdecimal() else driver.nvmlDeviceGetHandleByUUID
         try:
             major, minor = driver.nvmlDeviceGetCudaComputeCapability(by_name(int(gpu) if gpu.isdecimal() else gpu))
-        except driver.NVMLError:  # such as of a part of a GPU, which a driver may not tell
+        except driver.NVMLError:  # a driver may not know it, for example for a part of a GPU
             return (0, 0)
         return (int(major), int(minor))
 
 
 def _cpu_flags() -> set[str]:
-    """The processor's features as Linux names them; empty elsewhere."""
+    """The processor's features as Linux names them; empty on other systems."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

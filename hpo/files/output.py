@@ -1,4 +1,4 @@
-"""A file that a person wants written: checked before the work that fills it."""
+"""A file that a person wants to have written: checked before the work that fills it."""
 
 import os
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from hpo.errors import UsageError
 
 
 def check_output(path: Path, is_ours: Callable[[Path], bool], *, force: bool) -> None:
-    """Check that ``path`` can be written, and that nothing of somebody else's is lost; makes its folder.
+    """Check that ``path`` can be written and that no other file is lost; makes its folder.
 
     Args:
         is_ours: whether an existing file is one that hpo wrote for the same purpose, so that a new one may replace it.
         force: replace whatever file is there.
 
     Raises:
-        UsageError: it is a folder, its folder cannot be written to, or it is another file.
+        UsageError: it is a folder, nothing can be written into its folder, or it is another file.
     """
     if path.is_dir():
         raise UsageError(f"--output must be a file, but {path} is a folder. Name a file in it: {path / 'NAME'}.")
@@ -27,7 +27,7 @@ def check_output(path: Path, is_ours: Callable[[Path], bool], *, force: bool) ->
         raise UsageError(
             f"--output must be where a file can be written, but {path.parent} is not: {error.strerror}."
         ) from None
-    # A link that leads nowhere is somebody's, too.
+    # A link that leads nowhere belongs to somebody, too.
     if os.path.lexists(path) and not force and not (path.exists() and is_ours(path)):
         raise UsageError(
             f"--output must not replace what hpo did not write there, but {path} exists and is another file. "

@@ -15,14 +15,14 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading bytes.
 
     Raises:
-        FileError: it is missing, a folder or a device, or may not be read.
+        FileError: it is missing, is a folder or a device, or cannot be read.
     """
     try:
         mode = path.stat().st_mode
         # Opening a pipe would wait for its writer, and reading a device may never end.
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "neither file nor folder"
-            raise FileError(f"The path of a file is wanted, but {path} is {kind}. Name a file.")
+            raise FileError(f"A path must lead to a file, but {path} is {kind}. Name a file.")
         stream = path.open("rb")
     except FileNotFoundError as error:
         raise FileError(f"A file must exist to be read, but {path} does not. Check the path.") from error
@@ -37,10 +37,10 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
 def reading(
     path: Path, remedy: str = "Copy or export it again.", *, rule: str = "A file must be whole to be used"
 ) -> Iterator[None]:
-    """Turn whatever damaged contents raise within the block into a FileError: "rule, but path is not (…). remedy".
+    """Turn every error that the block raises into a FileError: "rule, but path is not (…). remedy".
 
-    Broad on purpose: given damaged bytes, zipfile, zlib, HDF5, json, Pillow and Keras raise nearly every
-    exception there is, and all of them mean the same to the person who named the file.
+    It catches all of them because zipfile, zlib, HDF5, json, Pillow and Keras raise nearly every exception if bytes
+    are damaged, and to the person who named the file all mean the same.
     """
     try:
         yield

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hpo.errors import StudyError
 
-# A study's name is the name of its folder, so it has to be one on every file system.
-_RESERVED = ("artifacts", "data", "locks", "hpo.db", "test-reads.jsonl")  # stand beside the studies' folders
+# A study's name is also the name of its folder, so it must be valid on every file system.
+_RESERVED = ("artifacts", "data", "locks", "hpo.db", "test-reads.jsonl")  # are beside the studies' folders
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -16,7 +16,7 @@ def check_study_name(name: str) -> str:
     """Return ``name`` if it can be a study's name.
 
     Raises:
-        StudyError: it is empty, longer than 100 characters, or would leave its folder.
+        StudyError: it is empty, longer than 100 characters, reserved, or not a plain name.
     """
     if not isinstance(name, str) or not _STUDY_NAME.fullmatch(name):
         shown = repr(name) if len(str(name)) <= 60 else repr(str(name)[:60]) + "…"
@@ -25,24 +25,26 @@ def check_study_name(name: str) -> str:
             f"'.', '_' and '-', but got {shown}. Choose another with --name."
         )
     if name.lower() in _RESERVED or name.lower().startswith("hpo.db"):
-        raise StudyError(f"A study cannot be called {name!r}: hpo's own files are. Choose another name with --name.")
+        raise StudyError(
+            f"A study cannot be called {name!r}, like a file of hpo's own. Choose another name with --name."
+        )
     return name
 
 
 def expanded(path: str) -> Path:
-    """A path that a person named, with ``~`` as the home folder: shells leave it alone in ``--output=~/best.h5``."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for a file called ~best.h5
+    """A path that a person named, with ``~`` as the home folder; in ``--output=~/best.h5`` shells do not replace it."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for a file called ~best.h5
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """The files of one ``HPO_HOME`` (default ``./runs``); creates folders when asked for them."""
+    """The paths of one ``HPO_HOME`` (default ``./runs``)."""
 
     home: Path
 
     @classmethod
     def from_environment(cls) -> "RunDir":
-        """The folder named by ``HPO_HOME``, else ``./runs``; absolute."""
+        """The folder that ``HPO_HOME`` names, or ``./runs``; absolute."""
         return cls(expanded(os.environ.get("HPO_HOME") or "runs").absolute())
 
     @property
@@ -63,7 +65,7 @@ class RunDir:
 
     @property
     def test_reads(self) -> Path:
-        """JSON lines, one for each time a test split was read."""
+        """JSON lines, one per read of a test split."""
         return self.home / "test-reads.jsonl"
 
     def study(self, name: str) -> Path:
@@ -79,11 +81,11 @@ class RunDir:
         return self.study(name) / "logs"
 
     def events(self, name: str) -> Path:
-        """What each worker did, a file each."""
+        """What the workers did, one file per worker."""
         return self.study(name) / "events"
 
     def trials(self, name: str) -> Path:
-        """Checkpoints of the trials that run, a folder for each configuration."""
+        """Checkpoints of the running trials, one folder per configuration."""
         return self.study(name) / "trials"
 
     def trial(self, name: str, configuration: int, uuid: str) -> Path:

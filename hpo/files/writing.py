@@ -17,8 +17,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:12]}{path.suffix}")
-    # Not by mkstemp: only their owner reads the files that it makes, and a result is for everyone whom the umask
-    # admits. To ask for the umask is to change it, for all threads.
+    # Not by mkstemp: only the owner can read its files, but a result is for everyone whom the umask admits. (A process
+    # can read its umask only by changing it for all of its threads.)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary

@@ -1,4 +1,4 @@
-"""What a study takes of this machine's disk."""
+"""How much of this machine's disk a study takes."""
 
 import re
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial
 from hpo.errors import StudyError
 from hpo.files.run_dir import RunDir
 
-# Optuna's key of an artifact; its function that lists them asks the storage for each trial once more. A UUID: another
-# program's text must not lead to another folder.
+# Optuna's key of an artifact; its function that lists them asks the storage for each trial again. Only a UUID counts,
+# because a text of another program must not lead to another folder.
 _ARTIFACT = re.compile(r"artifacts:([0-9a-f-]{36})")
 
 
@@ -19,7 +19,7 @@ def disk_bytes(study: optuna.Study, run_dir: RunDir) -> int:
     """Bytes that the study takes on this machine: its folder, and the artifacts of its trials."""
     try:
         files = list(run_dir.study(study.study_name).rglob("*"))
-    except StudyError:  # a name that only another program gives: hpo has no folder for it
+    except StudyError:  # another program gave a name for which hpo has no folder
         files = []
     for trial in study.get_trials(deepcopy=False):
         files += artifact_files(trial, run_dir)

@@ -59,7 +59,7 @@ class StudyStatus:
 
 
 def status_of(study: optuna.Study) -> StudyStatus:
-    """Where the study stands, read once."""
+    """Where the study stands; reads its trials once."""
     all_trials = study.get_trials(deepcopy=False)
     gone_on = continued(all_trials)
     states = Counter(_state(trial, is_continued=trial._trial_id in gone_on) for trial in all_trials)

@@ -1,4 +1,4 @@
-"""Trials as they are read from the storage, with the columns that `hpo trials` shows; their ranking; the best."""
+"""Trials as they are read from the storage, with all that `hpo trials` shows; their ranking; the best one."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ class TrialRecord:
 
     Args:
         number: counts from 0 within the study.
-        state: Optuna's: RUNNING, WAITING, COMPLETE, PRUNED or FAIL.
-        value: of the metric, the best over the epochs; of a running trial the best so far.
+        state: as Optuna names it: RUNNING, WAITING, COMPLETE, PRUNED or FAIL.
+        value: the metric's best value over the epochs; while the trial runs, the best so far.
         feasible: whether it meets the sampler's constraints; None if there are none.
-        claim: who runs or ran it; None for another program's.
-        result: how it ended; of a running trial what is known already.
-        started: seconds since 1970, UTC, as ``ended``; None if it has not.
+        claim: the worker that runs or ran it; None if another program did.
+        result: how it ended; while it runs, what is known already.
+        started: in seconds since 1970, UTC, like ``ended``; None if it has not started.
     """
 
     number: int
@@ -43,22 +43,20 @@ class TrialRecord:
 
     @property
     def seed(self) -> int:
-        """Of its weights and batches; 0 for another program's trial."""
+        """The seed of its weights and batches; 0 if another program ran it."""
         return self.claim.configuration.seed if self.claim else 0
 
     def as_json(self) -> dict[str, Any]:
-        """The record as plain JSON values, one for each thing that may be known; times in ISO 8601, UTC."""
+        """The record as plain JSON values, None for what is unknown; times are in ISO 8601, UTC."""
         claim, result = self.claim, self.result
         configuration = claim.configuration if claim else None
         origin = configuration.origin if configuration else {}
-        model, fit = dict(vars(result.model)), dict(vars(result.fit))
         return {
             **{name: getattr(self, name) for name in ("number", "state", "value", "params", "feasible")},
             **{name: getattr(result, name) for name in ("stop_reason", "failure")},
-            **fit,
-            **model,
-            "seed": configuration.seed if configuration else None,
-            "attempt": configuration.attempt if configuration else None,
+            **vars(result.fit),
+            **vars(result.model),
+            **{name: getattr(configuration, name, None) for name in ("seed", "attempt")},
             **{name: origin.get(name) for name in ("warm_start", "setting", "repeat")},
             **vars(result.measures),
             **{name: getattr(claim, name, None) for name in ("worker", "host", "device")},

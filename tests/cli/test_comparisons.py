@@ -296,7 +296,7 @@ def test_another_file_is_not_written_over(hpo: Hpo, tmp_path: Path, content: byt
     path = tmp_path / "best.h5"
     path.write_bytes(content)
     assert _line(hpo("report", "--study", "kinds", "--output", str(path), code=2)) == (
-        "A report is only added to a report, but the file holds something else. Choose another --output."
+        "A report is added only to a report, but the file holds something else. Choose another --output."
     )
     assert path.read_bytes() == content
 

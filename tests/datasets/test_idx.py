@@ -75,7 +75,7 @@ def test_a_damaged_or_altered_file_is_named_with_the_way_out(
     """Even where the next place has a good one: someone meant this file to be used."""
     path = tiny.write(tmp_path / "named" / "tiny", **{_FILES[0]: data(tiny.files[_FILES[0]])})
     tiny.write(run_dir.data_cache / "tiny")
-    with pytest.raises(DatasetError, match=f"^{path} must be the official file, but .*{message}.*Delete it, and"):
+    with pytest.raises(DatasetError, match=f"^{path} must be the official file, but .*{message}.*Delete it: the"):
         tiny.source.read(run_dir)
 
 

@@ -76,7 +76,7 @@ def test_a_subset_counts_train_and_validation_together(run_dir: RunDir) -> None:
 @pytest.mark.parametrize(
     ("subset", "message"),
     [
-        pytest.param(1438, "at most the 1437 training images there are, but got 1438", id="too-large"),
+        pytest.param(1438, "at most the 1437 training images that there are, but got 1438", id="too-large"),
         pytest.param(50, "in both parts .* 50 examples of 10 classes, .* Use a larger subset", id="too-small"),
     ],
 )

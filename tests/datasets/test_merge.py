@@ -30,5 +30,5 @@ def test_without_a_merge_everything_stays() -> None:
     ],
 )
 def test_every_class_must_be_in_exactly_one_group(merge: Merge) -> None:
-    with pytest.raises(DatasetError, match=r"each label from 0 to 3 exactly once .* but got \(.*List every label"):
+    with pytest.raises(DatasetError, match=r"each label from 0 to 3 exactly once .* but got \(.*Put every label"):
         merge_classes(CLASSES, merge)

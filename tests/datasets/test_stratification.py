@@ -43,7 +43,7 @@ def test_a_subset_of_any_size_is_within_one_example_of_the_share_of_each_class(c
 
 
 def test_a_subset_larger_than_the_data_is_refused() -> None:
-    with pytest.raises(DatasetError, match=r"at most the 1000 training images there are, but got 1001\. Leave it out"):
+    with pytest.raises(DatasetError, match=r"at most the 1000 .* that there are, but got 1001\. Leave it out"):
         SplitRule(0, 0.1, 1001).split(LABELS)
 
 

@@ -157,9 +157,7 @@ def test_gpus_that_are_no_list_are_refused(gpus: str, machine: Machine) -> None:
 def test_more_gpus_than_there_are_is_an_error(there: int, gpus: str, missing: int, machine: Machine) -> None:
     """An index counts from 0; a GPU that was asked for is never replaced by the processor."""
     machine([AMPERE] * there)
-    with pytest.raises(
-        DeviceError, match=rf"GPU {missing}, but there are {there} to be used here\. Use .* --gpus none for"
-    ):
+    with pytest.raises(DeviceError, match=rf"GPU {missing}, but {there} can be used here\. Use .* --gpus none for"):
         slots(workers=None, gpus=gpus, workers_per_gpu=1)
 
 
@@ -231,7 +229,7 @@ def test_gpus_are_chosen_among_those_that_are_visible(machine: Machine, monkeypa
     machine([AMPERE] * 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     assert [slot.gpu for slot in slots(workers=None, gpus="1,0", workers_per_gpu=1)] == ["1", "3"]
-    with pytest.raises(DeviceError, match=r"--gpus names GPU 2, but there are 2 to be used here\."):
+    with pytest.raises(DeviceError, match=r"--gpus names GPU 2, but 2 can be used here\."):
         slots(workers=None, gpus="2", workers_per_gpu=1)
 
 

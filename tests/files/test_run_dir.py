@@ -69,7 +69,7 @@ def test_plain_names_are_taken_as_they_are(name: str, tmp_path: Path) -> None:
 )
 def test_the_names_of_our_own_files_are_refused(name: str) -> None:
     """A study called hpo.db would need a folder where the database is; some file systems ignore the case."""
-    with pytest.raises(StudyError, match=f"cannot be called '{name}': hpo's own files are. Choose another.* --name"):
+    with pytest.raises(StudyError, match=f"cannot be called '{name}', like a file of hpo's own. .* --name"):
         check_study_name(name)
 
 
@@ -79,7 +79,7 @@ def test_every_file_that_stands_beside_the_studies_is_reserved(tmp_path: Path) -
     properties = [name for name, value in vars(RunDir).items() if isinstance(value, property)]
     assert len(properties) >= 5
     for name in properties:
-        with pytest.raises(StudyError, match="hpo's own files are"):
+        with pytest.raises(StudyError, match="like a file of hpo's own"):
             run_dir.study(getattr(run_dir, name).name)
 
 

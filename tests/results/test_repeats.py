@@ -1,21 +1,27 @@
-"""Means over the repeats of each setting, and how far they lie from what others reported."""
+"""Means over the repeats of each setting, how far they are from what others reported, and the best setting."""
 
 import json
 import math
+import re
 from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from recorded import Recorded, foreign_study
 
 from hpo import Budget, Setting, vary
+from hpo.errors import StudyError
 from hpo.files.run_dir import RunDir
+from hpo.models import build_cnn
 from hpo.results import repeats
-from hpo.results.repeats import Average, SettingAverage
+from hpo.results.repeats import Average, SettingAverage, best_setting
+from hpo.storage.database import backend_of
+
+NETWORK: dict[str, Any] = {"data": "digits", "model": build_cnn}
 
 
 def _average(**fields: Any) -> SettingAverage:
@@ -237,3 +243,110 @@ def test_what_another_program_calls_by_our_names_is_left_out(sqlite: BaseStorage
     """Its trials with a value are a search, whatever it calls a definition or a history."""
     [row] = repeats.settings(foreign_study(sqlite))
     assert (row.name, row.params, row.figures) == ("", {}, {"value": Average(0.5, None, 1)})
+
+
+# The best of a study
+
+
+@pytest.mark.parametrize(
+    ("direction", "setting"), [("maximize", "x=2"), ("minimize", "x=1")], ids=["maximize", "minimize"]
+)
+def test_the_best_of_a_comparison_is_its_best_mean(
+    direction: str, setting: str, sqlite: BaseStorage, run_dir: RunDir
+) -> None:
+    """Not its best run, which of noisy settings is the luckiest; a setting that failed is none."""
+    settings = vary("x", {1: {}, 2: {}, 3: {}})
+    comparison = Recorded(sqlite, run_dir, settings=settings, repeats=2, direction=direction)
+    values = {1: (0.2, 0.4), 2: (0.1, 0.9)}
+    for repeat in range(2):
+        for x in (1, 2):
+            measured = {"test_accuracy": 0.9 + x / 100, "test_loss": 0.3, "test_precision": 0.8, "test_f1": 0.7}
+            comparison.run(values[x][repeat], **measured, test_recall=0.6, parameters=1000, seconds=2.0 + 4 * repeat)
+        comparison.fail("too large", "out_of_memory")
+    row = best_setting(comparison.study)
+    assert row.pop("accuracy") == pytest.approx(0.92 if direction == "maximize" else 0.91)
+    assert row == {
+        "study": "s",
+        "measured_on": "test",
+        "loss": pytest.approx(0.3),
+        "precision": pytest.approx(0.8),
+        "recall": pytest.approx(0.6),
+        "f1": pytest.approx(0.7),
+        "parameters": 1000,
+        "seconds": pytest.approx(4.0),
+        "setting": setting,
+    }
+
+
+def test_the_best_setting_is_called_by_its_name(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """Else by its parameters, as they are: the row is no Markdown."""
+    settings = [Setting({"layers": "a | b", "rate": 0.001}), Setting({"layers": "c"}, name="2: larger")]
+    comparison = Recorded(sqlite, run_dir, settings=settings)
+    comparison.run(0.5)
+    assert best_setting(comparison.study)["setting"] == "layers=a | b, rate=0.001"
+    comparison.run(0.75)
+    assert best_setting(comparison.study)["setting"] == "2: larger"
+
+
+def test_an_export_does_not_change_what_a_comparison_measured(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """Its means are of all repeats; the exported model is one, trained again."""
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
+    comparison.run(0.5, test_accuracy=0.9, test_loss=0.3)
+    comparison.study.set_user_attr("exported", {"trial": 0, "metrics": {"test_accuracy": 0.95, "test_loss": 0.1}})
+    row = best_setting(comparison.study)
+    assert (row["accuracy"], row["loss"]) == (0.9, 0.3)
+
+
+EXPORTED = {"search_value": 0.9, "test_accuracy": 0.88, "test_loss": 0.4, "test_precision": 0.87, "test_recall": 0.86}
+
+
+@pytest.mark.parametrize(
+    ("exported", "expected"),
+    [
+        pytest.param(None, ("validation", 0.9, 0.25, None, None, None), id="not-exported"),
+        pytest.param(
+            {"trial": 1, "metrics": {**EXPORTED, "test_f1": 0.85}}, ("test", 0.88, 0.4, 0.87, 0.86, 0.85), id="exported"
+        ),
+        pytest.param(
+            {"trial": 0, "metrics": {**EXPORTED, "test_f1": 0.85}},
+            ("validation", 0.9, 0.25, None, None, None),
+            id="another-trial-exported",
+        ),
+    ],
+)
+def test_a_search_is_measured_by_its_export(
+    exported: dict[str, Any] | None, expected: tuple[Any, ...], sqlite: BaseStorage, run_dir: RunDir
+) -> None:
+    """Of its best trial; before that there are only the validation images that it was chosen by."""
+    search = Recorded(sqlite, run_dir, **NETWORK, space={"x": IntDistribution(3, 3)}, budget=Budget(trials=2))
+    for value in (0.5, 0.9):
+        history = {"val_accuracy": [0.1, value], "val_loss": [0.9, 0.25]}
+        search.run(value, best_epoch=2, history=history, seconds=12.5, parameters=10)
+    if exported is not None:
+        search.study.set_user_attr("exported", exported)
+    row = best_setting(search.study)
+    names = ("measured_on", "accuracy", "loss", "precision", "recall", "f1")
+    assert tuple(row[name] for name in names) == expected
+    assert (row["study"], row["parameters"], row["seconds"], row["setting"]) == ("s", 10, 12.5, "x=3")
+
+
+def test_the_best_of_a_study_with_an_objective_has_only_what_it_has(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """Its value is on a scale of its own, so that it stands in no column."""
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}}))
+    comparison.run(42.0, seconds=0.5)
+    assert best_setting(comparison.study) == {
+        "study": "s",
+        **dict.fromkeys(("measured_on", "accuracy", "loss", "precision", "recall", "f1", "parameters")),
+        "seconds": 0.5,
+        "setting": "x=1",
+    }
+
+
+def test_there_is_no_best_before_a_trial_has_a_value(sqlite: BaseStorage, run_dir: RunDir) -> None:
+    """The error says how to get one."""
+    comparison = Recorded(sqlite, run_dir, settings=vary("x", {1: {}, 2: {}}))
+    comparison.fail("KeyError: 'x'")
+    url = backend_of(sqlite).engine.url
+    message = f"Study 's' has no finished trial yet. Continue it with: hpo launch --study s --storage {url}"
+    with pytest.raises(StudyError, match=f"^{re.escape(message)}$"):
+        best_setting(comparison.study)
