@@ -169,7 +169,7 @@ class FreezeThaw:
         return Continue(-first[1]) if first in sorted(reached + expected)[-FINISHED:] else None
 
     def _learn(self, curves: Sequence[Curve]) -> "_Learned":
-        """The model of all curves; those that run without a value are taken to be as it expects them."""
+        """The model of all curves; those that run are taken to reach what it expects at their next look."""
         seen = sorted((curve for curve in curves if curve.values), key=lambda curve: (-curve.best, curve.number))
         found = [(curve, epoch, curve.values[epoch - 1]) for curve in seen for epoch in self._points_of(curve)]
         worst = min(value for _curve, _epoch, value in found)
@@ -184,13 +184,15 @@ class FreezeThaw:
         few = np.unique(np.linspace(0, len(found) - 1, _MOST_FITTED).astype(int))
         model.fit(points.of(few), values[few])
         model.condition(points, values)
-        running = [curve for curve in curves if curve.state == "running" and not curve.values]
+        best = max(scale(curve.best) for curve in seen)
+        running = [curve for curve in curves if curve.state == "running"]
         if running:
-            begun = self._points([(curve, self._looks[0]) for curve in running])
-            model.prepare(begun.rows, begun.curves)
-            mean, _deviation = model.predict(self._depth(self._looks[0]), np.arange(len(running)))
-            model.condition(points + begun, np.concatenate([values, mean]))
-        return _Learned(model, scale, max(scale(curve.best) for curve in seen))
+            expected = self._points([(curve, self.pause_after(len(curve.values), curve.epochs)) for curve in running])
+            model.prepare(expected.rows, expected.curves)
+            mean = np.array([model.predict(depth, np.array([i]))[0][0] for i, depth in enumerate(expected.depths)])
+            model.condition(points + expected, np.concatenate([values, mean]))
+            best = max(best, mean.max())
+        return _Learned(model, scale, best)
 
     def _points_of(self, curve: Curve) -> list[int]:
         """The epochs of a curve that the model learns from: its last, and some before."""

@@ -37,8 +37,8 @@ from simulated.simulation import Problem, regrets, scale, simulate
 INTRODUCTION = """# The search, beside others
 
 Written by `python tests/benchmarks/search.py`, which says how: the code that decides is the real one, training is
-replaced by known curves. Regret is 0 at the best of 1,000 random configurations trained to their end, 1 at their median.
-The mean over problems and seeds is given after parts of the epochs, and over all of them ("area").
+replaced by known curves. Regret is 0 at the best of 1,000 random configurations trained to their end, and 1 at their
+median. Given are means over problems and seeds, after parts of the epochs, and over all of them ("area").
 """
 _PROBLEMS = Path(__file__).parent / "simulated" / "problems.py"
 _PARTS = (0.1, 0.25, 0.5, 1.0)

@@ -185,8 +185,7 @@ def test_a_limit_ends_the_search_and_says_so(
     again = hpo("launch", "--study", "st.py", *options)
     assert "Nothing to run." in again.stdout
     assert line in again.stdout
-    status = json.loads(hpo("status", "--study", "limited", "--json").stdout)
-    assert status["ended_by"] in line or status["ended_by"] in ("seconds", "target")
+    assert line in hpo("status", "--study", "limited").stdout
 
 
 def test_time_that_is_over_pauses_a_training_and_more_time_continues_it(hpo: Hpo, tmp_path: Path) -> None:
