@@ -15,6 +15,7 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
     """List the studies that can be launched, and how far the stored ones are."""
     from hpo.results.status import overview
     from hpo.study import catalog
+    from hpo.study.budget import limited
 
     stored = {status.name: status for status in overview(opened)} if (opened := reader(storage)) else {}
     available, broken = catalog.available()
@@ -23,7 +24,7 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
         {
             "name": name,
             "trials": stored[name].finished if name in stored else 0,
-            "budget": stored[name].budget if name in stored else known[name].definition.trials,
+            "budget": limited(stored[name].budget if name in stored else known[name].definition.trials),
             "best": stored[name].best.value if name in stored and stored[name].best else None,  # type: ignore[union-attr]
             "description": known[name].written.description if name in known else "",
         }

@@ -12,7 +12,7 @@ from hpo.results.trials import TrialRecord, ranked, records_of
 from hpo.search.limits import busy_seconds
 from hpo.storage import stored_study
 from hpo.storage.records import claim_of, continued, is_paused, was_given_back
-from hpo.study.budget import UNLIMITED
+from hpo.study.budget import limited
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class StudyStatus:
     @property
     def done(self) -> str:
         """How much of the budget is done, such as "3 of 5"; it may have been lowered below what had been done."""
-        if self.budget >= UNLIMITED:
+        if limited(self.budget) is None:
             return str(self.finished)
         if self.finished <= self.budget:
             return f"{self.finished} of {self.budget}"
@@ -54,8 +54,7 @@ class StudyStatus:
 
     def as_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
-        budget = None if self.budget >= UNLIMITED else self.budget
-        return {**vars(self), "budget": budget, "best": self.best and self.best.as_json()}
+        return {**vars(self), "budget": limited(self.budget), "best": self.best and self.best.as_json()}
 
 
 def status_of(study: optuna.Study) -> StudyStatus:

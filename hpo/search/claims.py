@@ -125,7 +125,7 @@ class Claims:
                 if taken is None and decision is not None and not spent.reached:
                     taken = self._carry_out(decision, configurations, may_begin=spent.may_begin)
                 if taken is not None and draws_in_turn(self._study.sampler):
-                    return self._drawn(*taken)
+                    return self._drawn(*taken, seconds_left=spent.seconds_left)
             # Out of the lock: sampling and deciding take milliseconds.
             if taken is not None:
                 return self._begun(*taken, seconds_left=spent.seconds_left)
@@ -162,9 +162,9 @@ class Claims:
             return None
         return self._create(self._new_configuration(configurations), _fixed(decision.params))
 
-    def _drawn(self, trial_id: int, configuration: Configuration) -> Claim:
+    def _drawn(self, trial_id: int, configuration: Configuration, seconds_left: float | None) -> Claim:
         """A claim whose parameters are all there, so that no other process draws the same."""
-        begun = self._begun(trial_id, configuration)
+        begun = self._begun(trial_id, configuration, seconds_left)
         # If a draw fails, it fails once more when the trial asks for it, which is then a result.
         with contextlib.suppress(Exception):
             self._definition.space_of(begun.configuration.origin).suggest(begun.trial)

@@ -93,21 +93,22 @@ class Encoding:
         column = self._names.index(name)
         return _numbers(self._distributions[column], rows[:, column])
 
-    def neighbours(self, row: Rows, random: np.random.Generator, count: int, distance: float) -> Rows:
-        """Configurations near one.
+    def neighbours(self, rows: Rows, random: np.random.Generator, distances: Rows) -> Rows:
+        """A configuration near each of these.
 
         Args:
-            distance: the standard deviation of a number's change, as a part of its range; a choice changes to any.
+            distances: of shape (n,), the standard deviation of a number's change, as a part of its range; a choice
+                changes to any.
         """
-        shape = (count, len(row))
-        changed = random.random(shape) < min(1.0, _CHANGED / len(row))
-        changed[np.arange(count), random.integers(len(row), size=count)] = True
-        rows = _mirrored(row + distance * random.standard_normal(shape))
+        count, columns = rows.shape
+        changed = random.random(rows.shape) < min(1.0, _CHANGED / columns)
+        changed[np.arange(count), random.integers(columns, size=count)] = True
+        near = _mirrored(rows + distances[:, None] * random.standard_normal(rows.shape))
         choices = np.flatnonzero(self.is_choice)
-        rows[:, choices] = np.floor(random.random((count, len(choices))) * self._sizes[choices])
+        near[:, choices] = np.floor(random.random((count, len(choices))) * self._sizes[choices])
         # What did not exist in the one may exist in a neighbour: then it is anywhere.
-        absent = row == np.where(self.is_choice, _ABSENT_CHOICE, _ABSENT_NUMBER)
-        return self._possible(np.where(changed | absent, rows, row))
+        absent = rows == np.where(self.is_choice, _ABSENT_CHOICE, _ABSENT_NUMBER)
+        return self._possible(np.where(changed | absent, near, rows))
 
     def _possible(self, rows: Rows) -> Rows:
         """The nearest rows that the space has: whole numbers, steps, and nothing that does not exist."""

@@ -21,8 +21,9 @@ _FIRST_LOOK, _GROWTH = 1 / 17, 1.5
 _FEW = 4  # configurations that begin before there is anything to learn from
 _AT_RANDOM = 0.12  # of the decisions: a wrong model cannot keep the search away from anything
 _EXPONENT = 0.7  # of the cost by which an improvement is divided; with 1, only what is cheap would run
+_MOST_PAUSED = 100  # configurations that may be continued, the best first
 _BEST = 5  # configurations near which new ones are looked for
-_MOST_POINTS, _MOST_FITTED = 250, 90  # that the model learns from; by which its hyperparameters are found
+_MOST_POINTS, _MOST_FITTED = 200, 80  # that the model learns from; by which its hyperparameters are found
 _POINTS_PER_CURVE, _APART = 3, 1.7  # of which each is at most so much deeper than the one before
 _LAST_PART = 0.85  # of the epochs or seconds of a study, after which nothing new begins
 FINISHED = 3  # the best configurations, as far as can be told, which are trained to their end
@@ -127,9 +128,9 @@ class FreezeThaw:
     ) -> Begin | Continue | None:
         """What has the largest expected improvement for its cost."""
         learned = self._learn(curves)
-        paused = [curve for curve in seen if curve.state == "paused"]
-        best = sorted(seen, key=lambda curve: (-curve.best, curve.number))[:_BEST]
-        new = self._proposals.candidates([curve.params for curve in best], random, len(curves))
+        ranked = sorted(seen, key=lambda curve: (-curve.best, curve.number))
+        paused = [curve for curve in ranked if curve.state == "paused"][:_MOST_PAUSED]
+        new = self._proposals.candidates([curve.params for curve in ranked[:_BEST]], random, len(curves))
         rows = np.concatenate([self._rows(paused), new])
         learned.model.prepare(rows, np.array([curve.number for curve in paused] + [-1] * len(new)))
         done = np.array([curve.done for curve in paused] + [0] * len(new))
@@ -171,12 +172,11 @@ class FreezeThaw:
     def _learn(self, curves: Sequence[Curve]) -> "_Learned":
         """The model of all curves; those that run are taken to reach what it expects at their next look."""
         seen = sorted((curve for curve in curves if curve.values), key=lambda curve: (-curve.best, curve.number))
+        worst = min(curve.values[-1] for curve in seen)
+        seen = _thinned(seen)
         found = [(curve, epoch, curve.values[epoch - 1]) for curve in seen for epoch in self._points_of(curve)]
-        worst = min(value for _curve, _epoch, value in found)
         found += [(curve, self._looks[0], worst) for curve in curves if curve.state == "failed" and not curve.values]
-        if len(found) > _MOST_POINTS:
-            half = _MOST_POINTS // 2
-            found = found[:half] + [found[i] for i in np.linspace(half, len(found) - 1, half).astype(int)]
+        found = _thinned(found)
         scale = _Scale(np.array([value for _curve, _epoch, value in found]))
         points = self._points([(curve, epoch) for curve, epoch, _value in found])
         values = np.array([scale(value) for _curve, _epoch, value in found])
@@ -184,7 +184,7 @@ class FreezeThaw:
         few = np.unique(np.linspace(0, len(found) - 1, _MOST_FITTED).astype(int))
         model.fit(points.of(few), values[few])
         model.condition(points, values)
-        best = max(scale(curve.best) for curve in seen)
+        best = scale(max(curve.best for curve in seen))
         running = [curve for curve in curves if curve.state == "running"]
         if running:
             expected = self._points([(curve, self.pause_after(len(curve.values), curve.epochs)) for curve in running])
@@ -267,6 +267,14 @@ def _looks(max_epochs: int) -> list[int]:
             looks.append(round(depth))
         depth *= _GROWTH
     return [*looks, max_epochs]
+
+
+def _thinned(ranked: list[Any]) -> list[Any]:
+    """At most as many as the model learns from: half of them the first, the others spread over the rest."""
+    if len(ranked) <= _MOST_POINTS:
+        return ranked
+    half = _MOST_POINTS // 2
+    return ranked[:half] + [ranked[index] for index in np.linspace(half, len(ranked) - 1, half).astype(int)]
 
 
 def _log_improvement(mean: Array, deviation: Array, best: float) -> Array:

@@ -52,12 +52,12 @@ class Proposals:
             begun: how many configurations have begun.
         """
         units = random.random((_ANYWHERE, len(self._encoding)))
-        near = [
-            self._encoding.neighbours(self._encoding.row(params), random, _NEIGHBOURS, distance)
-            for params in best
-            for distance in _DISTANCES
-        ]
-        return np.concatenate([self._anywhere(units, random, begun), *near])
+        anywhere = self._anywhere(units, random, begun)
+        if not best:
+            return anywhere
+        each = np.repeat([self._encoding.row(params) for params in best], _NEIGHBOURS * len(_DISTANCES), axis=0)
+        near = self._encoding.neighbours(each, random, np.resize(_DISTANCES, len(each)))
+        return np.concatenate([anywhere, near])
 
     def _anywhere(self, units: NDArray[np.float64], random: np.random.Generator, begun: int) -> Rows:
         share = _HINTED / (1 + begun / _HINT_LASTS) if self._has_hints else 0.0

@@ -19,7 +19,7 @@ from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of, study_lock
 from hpo.storage.environment import environment
 from hpo.storage.url import shown
-from hpo.study.budget import CHECKPOINT_BYTES, SIZES
+from hpo.study.budget import CHECKPOINT_BYTES, SIZES, UNLIMITED
 from hpo.study.code_hash import differences
 from hpo.study.fingerprint import changes, may_amend
 from hpo.study.found import FoundStudy, Study
@@ -79,7 +79,7 @@ def create_or_resume(
                 # There is nothing to compare with: code that failed, or was never run, is mended.
                 attrs = {**attrs, "code": found.code}
             check_unchanged(found, attrs, amend=amend)
-            if definition.trials < attrs["budget"] and not amend:
+            if definition.trials < attrs["budget"] < UNLIMITED and not amend:
                 raise _lowered(study, definition, attrs["budget"])
             _record(study, found)
     write_json(run_dir.definition(definition.name), study.user_attrs["definition"])
@@ -155,6 +155,8 @@ def resumed(storage: BaseStorage, found: FoundStudy) -> FoundStudy:
     if found.name not in names(storage):
         return found
     earlier = recorded(load(storage, found.name)).get("overrides", {})
+    if found.overrides.keys() & SIZES:
+        earlier = {name: value for name, value in earlier.items() if name not in SIZES}
     return found.with_overrides(**{**earlier, **found.overrides})
 
 

@@ -89,6 +89,11 @@ class Stopping:
             raise StudyError(f"Stopping: reduce_lr_factor must lie between 0 and 1, but got {self.reduce_lr_factor!r}.")
 
 
+def limited(trials: int) -> int | None:
+    """A number of trials; None if it is no limit."""
+    return trials if trials < UNLIMITED else None
+
+
 def is_whole(value: object, *, at_least: int) -> bool:
     """Whether ``value`` is a whole number of at least ``at_least``; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= at_least

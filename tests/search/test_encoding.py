@@ -54,7 +54,7 @@ def test_rows_cover_the_space() -> None:
 def test_neighbours_are_near_and_of_the_space() -> None:
     """Most of them differ in few parameters; what did not exist before lies anywhere."""
     encoding, rows = _rows(1)
-    neighbours = encoding.neighbours(rows[0], np.random.default_rng(1), 300, 0.05)
+    neighbours = encoding.neighbours(np.repeat(rows, 300, axis=0), np.random.default_rng(1), np.full(300, 0.05))
     own = encoding.params(rows[0])
     changed = []
     for row in neighbours:
