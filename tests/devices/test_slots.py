@@ -157,9 +157,7 @@ def test_gpus_that_are_no_list_are_refused(gpus: str, machine: Machine) -> None:
 def test_more_gpus_than_there_are_is_an_error(there: int, gpus: str, missing: int, machine: Machine) -> None:
     """An index counts from 0; a GPU that was asked for is never replaced by the processor."""
     machine([AMPERE] * there)
-    with pytest.raises(
-        DeviceError, match=rf"GPU {missing}, but {there} can be used here\. Use .* --gpus none for"
-    ):
+    with pytest.raises(DeviceError, match=rf"GPU {missing}, but {there} can be used here\. Use .* --gpus none for"):
         slots(workers=None, gpus=gpus, workers_per_gpu=1)
 
 
