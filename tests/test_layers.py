@@ -64,7 +64,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("outcome", "function_task", "training", "model", "train_task", "runner"),
     ),
     "saved_model": (
-        *("inspection", "code_file", "model_file", "proof", "export_check", "evaluation", "prediction", "export"),
+        *("inspection", "code_file", "model_card", "model_file", "proof", "export_check", "evaluation", "prediction"),
+        *("weights", "export"),
     ),
     "workers": (
         *(

@@ -20,8 +20,8 @@ def augmentation_layers(seed: int | None = None) -> list["keras.Layer"]:
     """Layers that flip, turn and shift images (n, h, w, c) of any range while a model trains.
 
     They flip about half of the images left to right, turn by up to 10 degrees, and shift by up to 7 % of each side,
-    which is 2 pixels of 28. New pixels at the border are 0, the background. Nothing is zoomed or sheared. A model with these
-    layers alters images also if it is just called: use ``model.predict`` or ``model(images, training=False)``.
+    which is 2 pixels of 28. New pixels at the border are 0, the background. Nothing is zoomed or sheared. A model with
+    these layers alters images also if it is just called: use ``predict``, or ``model(images, training=False)``.
 
     Args:
         seed: None for a seed that ``keras.utils.set_random_seed`` determines.
