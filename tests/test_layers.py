@@ -80,7 +80,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "worker",
         ),
     ),
-    "web": ("dashboard",),
+    "web": ("guard", "server", "dashboard"),
     "cli": ("stderr", "tables", "evaluation_view", "progress", "options", "look", "model", "launch"),
     "api": (),
     "__main__": (),
