@@ -1,4 +1,4 @@
-"""Commands that show what there is: studies, trials, reports, the dashboard, data."""
+"""Commands that show studies, trials, reports, the dashboard and data."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from hpo.text import one_line, params_text, value_text
 
 
 def studies(storage: Storage = None, as_json: AsJson = False) -> None:
-    """List the studies that can be launched, and how far the stored ones are."""
+    """List the studies that can be launched or are stored, and how many of their trials are done."""
     from hpo.results.status import overview
     from hpo.study import catalog
 
@@ -38,7 +38,7 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
 
 
 def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Show where a study stands: its budget, its trials by state, the best, who works on it, its size on disk."""
+    """Show how far a study is: its budget, its trials by state, the best, its workers, its size on disk."""
     from hpo.cli.progress import summary
     from hpo.files.run_dir import RunDir
     from hpo.results.disk import disk_bytes
@@ -96,22 +96,22 @@ def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None
     fit = row.result.fit
     if fit.epochs is not None:
         print(f"  {fit.epochs} epochs, the best was {fit.best_epoch}")
-    if row.result.stop_reason is not None:  # else another program's
+    if row.result.stop_reason is not None:  # otherwise another program ran it
         print("  " + one_line(f"{fit.seconds} s; {row.result.stop_reason}"))
 
 
 def report(
-    study: Annotated[list[str], typer.Option(help="A stored study's name; several in a row make one document.")],
+    study: Annotated[list[str], typer.Option(help="A stored study's name; give it several times for one document.")],
     storage: Storage = None,
     output_format: Annotated[str, typer.Option("--format", help="md (Markdown).")] = "md",
     output: Annotated[
-        Path | None, typer.Option(parser=path, help="The file to write; of one that is there, other studies stay.")
+        Path | None, typer.Option(parser=path, help="The file to write; the sections of other studies in it stay.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show each setting of a comparison: mean and deviation over its repeats, and what others reported.
+    """Show the mean and deviation of each setting of a comparison, and what others reported.
 
-    Of a search it shows the best ten trials.
+    For a search it shows the best ten trials.
     """
     from hpo.errors import UsageError
     from hpo.files.writing import replacing
@@ -143,7 +143,7 @@ def compare(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put the best of each study side by side: accuracy, loss, precision, recall, F1, parameters, training seconds."""
+    """Compare the best of each study: accuracy, loss, precision, recall, F1, parameters, training seconds."""
     from hpo.results.repeats import best_setting
 
     rows = [best_setting(open_study(name, storage)) for name in studies]
@@ -159,9 +159,9 @@ def compare(
 def dashboard(
     storage: Storage = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 8080,
     token: Annotated[
-        str | None, typer.Option(envvar="HPO_DASHBOARD_TOKEN", help="The password in its address; else a random one.")
+        str | None, typer.Option(envvar="HPO_DASHBOARD_TOKEN", help="The token in its address; else a random one.")
     ] = None,
     writable: Annotated[bool, typer.Option("--writable", help="Allow changes, such as deleting a study.")] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def path(text: str) -> Path:
-    """What every option and argument that is a path is parsed by."""
+    """The parser of every option and argument that is a path."""
     from hpo.files.run_dir import expanded
 
     return expanded(text)
@@ -26,11 +26,11 @@ File = Annotated[
     str | None, typer.Option(help="Where the study's code is on this machine: FILE.py, FILE.py:NAME or a name.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file at --output whatever it is.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace any file at --output.")]
 
 
 def open_study(study: str, storage: str | None, *, write: bool = False) -> "optuna.Study":
-    """The study of that name in the storage.
+    """The study with that name in the storage.
 
     Raises:
         StudyError, StorageError: there is none.
@@ -44,7 +44,7 @@ def open_study(study: str, storage: str | None, *, write: bool = False) -> "optu
 
 
 def reader(storage: str | None) -> "BaseStorage | None":
-    """The storage to read; None if the default one has not been made yet."""
+    """The storage to read; None if the default one does not exist yet."""
     import os
 
     from hpo.files.run_dir import RunDir

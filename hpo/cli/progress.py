@@ -1,4 +1,4 @@
-"""A launch as it runs: a live table in a terminal, one line in a notebook, timestamped lines elsewhere."""
+"""The progress of a launch: a live table in a terminal, one line in a notebook, timestamped lines elsewhere."""
 
 import sys
 import time
@@ -30,7 +30,7 @@ def progress(metric: str) -> Iterator[Show]:
         live = Live(console=console, refresh_per_second=4)
 
         def show(status: StudyStatus) -> None:
-            live.start()  # not before: a download may show a bar of its own until then
+            live.start()  # not earlier, because a download may show its own bar until then
             live.update(_table(status, metric))
 
         try:
@@ -42,7 +42,7 @@ def progress(metric: str) -> Iterator[Show]:
 
 
 class _Lines:
-    """Prints a line when trials have ended, and one a minute in between."""
+    """Prints a line if trials have ended, otherwise one per minute."""
 
     def __init__(self, metric: str) -> None:
         self._metric = metric
@@ -83,7 +83,7 @@ def _is_notebook() -> bool:
 
 
 def stopping_line(definition: Study, task: Train) -> str:
-    """Which of early stopping and learning-rate reduction the trials of a study have, and how to turn them off."""
+    """Whether the trials of a study have early stopping and learning-rate reduction, and how to turn them off."""
     stopping = task.trial_stopping
     patience = definition.base.get("patience", stopping.patience)
     if "patience" in definition.search_space.parameters:
@@ -115,7 +115,7 @@ def summary(status: StudyStatus, metric: str) -> str:
 
 
 def remaining_seconds(status: StudyStatus) -> float | None:
-    """Seconds until the budget has ended, if it goes on as until now; None before two trials have ended."""
+    """Seconds until the budget has ended, at the speed until now; None before two trials have ended."""
     left = status.budget - status.finished
     if status.finished < 2 or left <= 0:
         return None
