@@ -158,7 +158,7 @@ def _print_what_ran(done: "Launched") -> None:
     status = done.status
     print(f"{done.ran} trials in this launch; {status.done} done.")
     if status.budget < done.budget:
-        print(f"Somebody has lowered the budget of {status.name} from {done.budget} to {status.budget} trials.")
+        print(f"Others have lowered the budget of {status.name} from {done.budget} to {status.budget} trials.")
 
 
 def _found(study: str, url: "URL") -> "FoundStudy":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import AsJson, Force, Storage, Study, open_study, path, reader
+from hpo.cli.options import AsJson, Force, Storage, Study, open_study, opened, path, reader
 from hpo.cli.tables import print_csv, print_json, print_table
 from hpo.text import one_line, params_text, value_text
 
@@ -16,7 +16,7 @@ def studies(storage: Storage = None, as_json: AsJson = False) -> None:
     from hpo.results.status import overview
     from hpo.study import catalog
 
-    stored = {status.name: status for status in overview(opened)} if (opened := reader(storage)) else {}
+    stored = {status.name: status for status in overview(there)} if (there := reader(storage)) else {}
     available, broken = catalog.available()
     known = {study.name: study for study in available}
     rows = [
@@ -44,8 +44,8 @@ def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> No
     from hpo.results.disk import disk_bytes
     from hpo.results.status import status_of
 
-    opened = open_study(study, storage)
-    now, taken = status_of(opened), disk_bytes(opened, RunDir.from_environment())
+    stored = open_study(study, storage)
+    now, taken = status_of(stored), disk_bytes(stored, RunDir.from_environment())
     if as_json:
         print_json({**now.as_json(), "disk_bytes": taken})
         return
@@ -171,12 +171,9 @@ def dashboard(
     import webbrowser
 
     from hpo.files.run_dir import RunDir
-    from hpo.storage.database import open_storage
-    from hpo.storage.url import resolve_url
     from hpo.web.dashboard import serve
 
-    run_dir = RunDir.from_environment()
-    opened = open_storage(resolve_url(storage, run_dir), write=writable)
+    stored = opened(storage, write=writable)
 
     def announce(url: str) -> None:
         print(f"optuna-dashboard: {url}\nCtrl-C ends it.", flush=True)
@@ -184,12 +181,12 @@ def dashboard(
             webbrowser.open(url)
 
     serve(
-        opened,
+        stored,
         host=host,
         port=port,
         token=token or secrets.token_urlsafe(16),
         writable=writable,
-        artifacts=run_dir.artifacts,
+        artifacts=RunDir.from_environment().artifacts,
         on_ready=announce,
     )
 

@@ -35,12 +35,18 @@ def open_study(study: str, storage: str | None, *, write: bool = False) -> "optu
     Raises:
         StudyError, StorageError: there is none.
     """
-    from hpo.files.run_dir import RunDir
     from hpo.storage import stored_study
+
+    return stored_study.load(opened(storage, write=write), study)
+
+
+def opened(storage: str | None, *, write: bool) -> "BaseStorage":
+    """The storage that the option, the environment or the default names."""
+    from hpo.files.run_dir import RunDir
     from hpo.storage.database import open_storage
     from hpo.storage.url import resolve_url
 
-    return stored_study.load(open_storage(resolve_url(storage, RunDir.from_environment()), write=write), study)
+    return open_storage(resolve_url(storage, RunDir.from_environment()), write=write)
 
 
 def reader(storage: str | None) -> "BaseStorage | None":
@@ -48,10 +54,6 @@ def reader(storage: str | None) -> "BaseStorage | None":
     import os
 
     from hpo.files.run_dir import RunDir
-    from hpo.storage.database import open_storage
-    from hpo.storage.url import resolve_url
 
-    run_dir = RunDir.from_environment()
-    if not storage and not os.environ.get("HPO_STORAGE") and not run_dir.database.exists():
-        return None
-    return open_storage(resolve_url(storage, run_dir), write=False)
+    is_default = not storage and not os.environ.get("HPO_STORAGE")
+    return None if is_default and not RunDir.from_environment().database.exists() else opened(storage, write=False)

@@ -28,12 +28,7 @@ _SECURITY_HEADERS = [
 
 
 def application(
-    storage: "BaseStorage",
-    *,
-    token: str | None,
-    writable: bool,
-    artifacts: Path,
-    own_name: str | None = None,
+    storage: "BaseStorage", *, token: str | None, writable: bool, artifacts: Path, own_name: str | None = None
 ) -> "WSGIApplication":
     """optuna-dashboard over ``storage`` as a guarded WSGI application.
 
