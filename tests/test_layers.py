@@ -66,7 +66,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("outcome", "function_task", "training", "model", "train_task", "runner"),
     ),
     "saved_model": (
-        *("inspection", "code_file", "model_file", "proof", "export_check", "evaluation", "prediction", "export"),
+        *("inspection", "code_file", "model_card", "model_file", "proof", "export_check", "evaluation", "prediction"),
+        *("weights", "export"),
     ),
     "workers": (
         *(
@@ -81,7 +82,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "worker",
         ),
     ),
-    "web": ("dashboard",),
+    "web": ("guard", "server", "dashboard"),
     "cli": ("stderr", "durations", "tables", "evaluation_view", "progress", "options", "look", "model", "launch"),
     "api": (),
     "__main__": (),

@@ -1,6 +1,6 @@
 """The command line. Each command is one function, and its docstring is the help.
 
-A function imports what it needs inside, so that ``--help`` is fast.
+Functions import what they need inside, so that ``--help`` is fast.
 """
 
 import typer

@@ -6,14 +6,14 @@ from rich.text import Text
 
 from hpo.trial.measures import ClassMeasures, Evaluation
 
-_HIGHLIGHTED = 5  # confusions; more and nothing stands out
-_WIDEST = 12  # classes whose confusion matrix fits a terminal
+_HIGHLIGHTED = 5  # confusions that are bold
+_WIDEST = 12  # classes whose confusion matrix fits into a terminal
 
 
 def render(evaluation: Evaluation) -> Group:
     """The summary line, the table of classes and the confusion matrix with its largest confusions in bold red.
 
-    With more than twelve classes the matrix would not fit, and a list of the largest confusions takes its place.
+    With more than twelve classes the matrix does not fit, and a list of the largest confusions replaces it.
     """
     wrong = len(evaluation.misclassified)
     summary = Text.assemble(
@@ -25,7 +25,7 @@ def render(evaluation: Evaluation) -> Group:
 
 
 def largest_confusions(evaluation: Evaluation) -> list[tuple[int, int]]:
-    """The (true, predicted) label pairs most often confused, the most frequent first; at most five."""
+    """The pairs of a true and a predicted label that are confused most often, most frequent first; at most five."""
     counts = [
         (count, true, predicted)
         for true, row in enumerate(evaluation.confusion)
@@ -49,13 +49,13 @@ def _classes(evaluation: Evaluation) -> Table:
 
 
 def _row(measures: ClassMeasures) -> tuple[Text, ...]:
-    # Text, not str: a class name may hold square brackets, which Rich would read as markup.
+    # Text instead of str: Rich would read square brackets in a class name as markup.
     figures = (f"{measures.precision:.3f}", f"{measures.recall:.3f}", f"{measures.f1:.3f}", f"{measures.support:,}")
     return Text(measures.name), *map(Text, figures)
 
 
 def _matrix(evaluation: Evaluation) -> Table:
-    """Rows are true classes, columns predicted ones by label, so that ten fit into 80 columns."""
+    """A row per true class and a column per predicted label; ten classes fit into 80 characters."""
     table = Table(title="Confusions: true classes down, predicted across", title_justify="left")
     table.add_column("", justify="right")
     table.add_column("true")
@@ -63,13 +63,8 @@ def _matrix(evaluation: Evaluation) -> Table:
         table.add_column(str(label), justify="right")
     highlighted = set(largest_confusions(evaluation))
     for true, row in enumerate(evaluation.confusion):
-        cells = [
-            Text(
-                str(count) if count else "·",
-                "bold red" if (true, predicted) in highlighted else _style(true, predicted),
-            )
-            for predicted, count in enumerate(row)
-        ]
+        styles = ["bold red" if (true, i) in highlighted else "green" if i == true else "dim" for i in range(len(row))]
+        cells = [Text(str(count) if count else "·", style) for count, style in zip(row, styles, strict=True)]
         table.add_row(Text(str(true)), Text(evaluation.classes[true].name), *cells)
     return table
 
@@ -81,7 +76,3 @@ def _list(evaluation: Evaluation) -> Table:
         names = (Text(evaluation.classes[label].name) for label in (true, predicted))
         table.add_row(*names, f"{evaluation.confusion[true][predicted]:,}")
     return table
-
-
-def _style(true: int, predicted: int) -> str:
-    return "green" if true == predicted else "dim"

@@ -1,4 +1,4 @@
-"""Commands that search: launch a study, join one."""
+"""Commands that run trials: launch a study, join one."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,16 +37,17 @@ def launch(
         int, typer.Option(min=1, help="End after this many failed trials in a row.")
     ] = MAX_FAILURES,
     max_retries: Annotated[
-        int | None, typer.Option(min=0, help="How often a configuration runs again whose worker died.")
+        int | None, typer.Option(min=0, help="How often a configuration runs again after its worker died.")
     ] = None,
     trial_timeout: Annotated[
-        float | None, typer.Option(min=1, help="Seconds after which a trial has hung and its process is killed.")
+        float | None, typer.Option(min=1, help="Seconds after which a trial counts as hung and its process is killed.")
     ] = None,
     no_export_check: Annotated[
         bool, typer.Option("--no-export-check", help="Search even if no model of the study can be exported.")
     ] = False,
     amend: Annotated[
-        bool, typer.Option("--amend", help="Accept a changed definition if that is safe, other code, fewer trials.")
+        bool,
+        typer.Option("--amend", help="Accept a changed definition if that is safe, changed code, or fewer trials."),
     ] = False,
 ) -> None:
     """Search: run a study's trials in worker processes until its budget has ended. Again continues it."""
@@ -145,7 +146,7 @@ def worker(
         stop_with_launcher()
     run_dir = RunDir.from_environment()
     slot = Slot.from_environment()
-    # Before anything imports a backend, which reads them then.
+    # Before anything imports a backend, because it reads these variables then.
     os.environ.update(slot.environment())
     opened = open_storage(resolve_url(storage, run_dir), write=True, wait=with_launcher)
     known = None if handover is None else received(handover)
@@ -154,7 +155,7 @@ def worker(
 
 
 def _join(study: str, storage: str | None, file: str | None, workers: str, gpus: str, workers_per_gpu: int) -> None:
-    """Join with several workers, watched as a launch watches its own."""
+    """Join with several workers, which are watched like those of a launch."""
     from hpo.cli.progress import progress
     from hpo.devices.slots import slots as slots_here
     from hpo.files.run_dir import RunDir
@@ -176,7 +177,7 @@ def _print_what_ran(done: "Launched") -> None:
 
 
 def _found(study: str, url: "URL") -> "FoundStudy":
-    """The study that ``study`` names: one in a file, else one that the storage has under that name."""
+    """The study that ``study`` names: one in a file, else one in the storage."""
     from hpo.errors import StorageError, StudyError, UnknownStudy
     from hpo.storage import stored_study, study_code
     from hpo.storage.database import open_storage

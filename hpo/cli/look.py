@@ -1,4 +1,4 @@
-"""Commands that show what there is: studies, trials, reports, the dashboard, data."""
+"""Commands that show studies, trials, reports, the dashboard and data."""
 
 import sys
 from pathlib import Path
@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import AsJson, Force, Storage, Study, open_study, path, reader
+from hpo.cli.options import AsJson, Force, Storage, Study, open_study, opened, path, reader
 from hpo.cli.tables import print_csv, print_json, print_table
 from hpo.text import one_line, params_text, value_text
 
 
 def studies(storage: Storage = None, as_json: AsJson = False) -> None:
-    """List the studies that can be launched, and how far the stored ones are."""
+    """List the studies that can be launched or are stored, and how many of their trials are done."""
     from hpo.results.status import overview
     from hpo.study import catalog
     from hpo.study.budget import limited
 
-    stored = {status.name: status for status in overview(opened)} if (opened := reader(storage)) else {}
+    stored = {status.name: status for status in overview(there)} if (there := reader(storage)) else {}
     available, broken = catalog.available()
     known = {study.name: study for study in available}
     rows = [
@@ -45,8 +45,8 @@ def status(study: Study, storage: Storage = None, as_json: AsJson = False) -> No
     from hpo.results.disk import disk_bytes
     from hpo.results.status import status_of
 
-    opened = open_study(study, storage)
-    now, taken = status_of(opened), disk_bytes(opened, RunDir.from_environment())
+    stored = open_study(study, storage)
+    now, taken = status_of(stored), disk_bytes(stored, RunDir.from_environment())
     if as_json:
         print_json({**now.as_json(), "disk_bytes": taken})
         return
@@ -98,22 +98,22 @@ def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None
     fit = row.result.fit
     if fit.epochs is not None:
         print(f"  {fit.epochs} epochs, the best was {fit.best_epoch}")
-    if row.result.stop_reason is not None:  # else another program's
+    if row.result.stop_reason is not None:  # otherwise another program ran it
         print("  " + one_line(f"{fit.seconds} s; {row.result.stop_reason}"))
 
 
 def report(
-    study: Annotated[list[str], typer.Option(help="A stored study's name; several in a row make one document.")],
+    study: Annotated[list[str], typer.Option(help="A stored study's name; give it several times for one document.")],
     storage: Storage = None,
     output_format: Annotated[str, typer.Option("--format", help="md (Markdown).")] = "md",
     output: Annotated[
-        Path | None, typer.Option(parser=path, help="The file to write; of one that is there, other studies stay.")
+        Path | None, typer.Option(parser=path, help="The file to write; the sections of other studies in it stay.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show each setting of a comparison: mean and deviation over its repeats, and what others reported.
+    """Show the mean and deviation of each setting of a comparison, and what others reported.
 
-    Of a search it shows the best ten trials.
+    For a search it shows the best ten trials.
     """
     from hpo.errors import UsageError
     from hpo.files.writing import replacing
@@ -145,7 +145,7 @@ def compare(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put the best of each study side by side: accuracy, loss, precision, recall, F1, parameters, training seconds."""
+    """Compare the best of each study: accuracy, loss, precision, recall, F1, parameters, training seconds."""
     from hpo.results.repeats import best_setting
 
     rows = [best_setting(open_study(name, storage)) for name in studies]
@@ -161,9 +161,9 @@ def compare(
 def dashboard(
     storage: Storage = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 8080,
     token: Annotated[
-        str | None, typer.Option(envvar="HPO_DASHBOARD_TOKEN", help="The password in its address; else a random one.")
+        str | None, typer.Option(envvar="HPO_DASHBOARD_TOKEN", help="The token in its address; else a random one.")
     ] = None,
     writable: Annotated[bool, typer.Option("--writable", help="Allow changes, such as deleting a study.")] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
@@ -173,12 +173,9 @@ def dashboard(
     import webbrowser
 
     from hpo.files.run_dir import RunDir
-    from hpo.storage.database import open_storage
-    from hpo.storage.url import resolve_url
     from hpo.web.dashboard import serve
 
-    run_dir = RunDir.from_environment()
-    opened = open_storage(resolve_url(storage, run_dir), write=writable)
+    stored = opened(storage, write=writable)
 
     def announce(url: str) -> None:
         print(f"optuna-dashboard: {url}\nCtrl-C ends it.", flush=True)
@@ -186,12 +183,12 @@ def dashboard(
             webbrowser.open(url)
 
     serve(
-        opened,
+        stored,
         host=host,
         port=port,
         token=token or secrets.token_urlsafe(16),
         writable=writable,
-        artifacts=run_dir.artifacts,
+        artifacts=RunDir.from_environment().artifacts,
         on_ready=announce,
     )
 

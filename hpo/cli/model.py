@@ -1,4 +1,4 @@
-"""Commands about trained models: export one, measure it, let it predict."""
+"""Commands for trained models: export one, measure it, predict with it."""
 
 import shlex
 import sys
@@ -27,24 +27,19 @@ def export(
         Path, typer.Option(parser=path, help="The .h5 file to write, with .keras and .card.json beside it; or .keras.")
     ],
     storage: Storage = None,
-    trial: Annotated[int | None, typer.Option(min=0, help="Another trial than the best.")] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="A trial; else the best one.")] = None,
     no_retrain: Annotated[bool, typer.Option("--no-retrain", help="Take the trial's own best weights.")] = False,
     file: File = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Retrain the best trial on all training images, measure it once on the test images, and save a proven model."""
-    import os
-
-    from hpo.cli.stderr import silenced
-    from hpo.devices.slots import Slot, import_backend
+    from hpo.cli.stderr import silent_keras
     from hpo.files.run_dir import RunDir
     from hpo.saved_model.export import export as run
 
-    os.environ.update(Slot.from_environment().environment())
     stored, say = open_study(study, storage), (lambda message: None) if as_json else print
-    with silenced():
-        import_backend()
+    with silent_keras():
         exported = run(
             stored,
             RunDir.from_environment(),
@@ -60,7 +55,7 @@ def export(
         print_json(card)
     else:
         _print_export(exported, output)
-    # The last: the files are there, also if the database is away now.
+    # This comes last: the files are there even if the database is away now.
     open_study(study, storage, write=True).set_user_attr(
         "exported", {name: card[name] for name in ("trial", "metrics")}
     )
@@ -85,21 +80,16 @@ def _print_export(exported: "Exported", output: Path) -> None:
 
 def evaluate(
     model: _ModelPath,
-    dataset: Annotated[str | None, typer.Option(help="A data set, if the model's card names none.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The data set; else the one on the model's card.")] = None,
     code: _Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a saved model on the test images: accuracy, precision, recall, F1, confusion matrix."""
-    import os
-
-    from hpo.cli.stderr import silenced
-    from hpo.devices.slots import Slot, import_backend
+    from hpo.cli.stderr import silent_keras
     from hpo.files.run_dir import RunDir
     from hpo.saved_model.evaluation import evaluate_file
 
-    os.environ.update(Slot.from_environment().environment())
-    with silenced():
-        import_backend()
+    with silent_keras():
         measured = evaluate_file(model, run_dir=RunDir.from_environment(), dataset=dataset, code=code)
     if as_json:
         print_json(measured.as_json())
@@ -114,20 +104,15 @@ def evaluate(
 def predict(
     model: _ModelPath,
     images: Annotated[list[Path], typer.Argument(parser=path, help="Photos of any size or colour mode.")],
-    invert: Annotated[bool, typer.Option("--invert", help="For dark objects on a light ground.")] = False,
+    invert: Annotated[bool, typer.Option("--invert", help="Use it for dark objects on a light background.")] = False,
     code: _Code = None,
     as_json: AsJson = False,
 ) -> None:
-    """Name what is on photos: class and probability."""
-    import os
-
-    from hpo.cli.stderr import silenced
-    from hpo.devices.slots import Slot, import_backend
+    """Classify photos: the class of each and its probability."""
+    from hpo.cli.stderr import silent_keras
     from hpo.saved_model.prediction import predict_files
 
-    os.environ.update(Slot.from_environment().environment())
-    with silenced():
-        import_backend()
+    with silent_keras():
         predictions, errors = predict_files(model, images, invert=invert, code=code)
     if as_json:
         print_json([prediction.as_json() for prediction in predictions])

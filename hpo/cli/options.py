@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def path(text: str) -> Path:
-    """What every option and argument that is a path is parsed by."""
+    """The parser of every option and argument that is a path."""
     from hpo.files.run_dir import expanded
 
     return expanded(text)
@@ -26,32 +26,34 @@ File = Annotated[
     str | None, typer.Option(help="Where the study's code is on this machine: FILE.py, FILE.py:NAME or a name.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file at --output whatever it is.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace any file at --output.")]
 
 
 def open_study(study: str, storage: str | None, *, write: bool = False) -> "optuna.Study":
-    """The study of that name in the storage.
+    """The study with that name in the storage.
 
     Raises:
         StudyError, StorageError: there is none.
     """
-    from hpo.files.run_dir import RunDir
     from hpo.storage import stored_study
+
+    return stored_study.load(opened(storage, write=write), study)
+
+
+def opened(storage: str | None, *, write: bool) -> "BaseStorage":
+    """The storage that the option, the environment or the default names."""
+    from hpo.files.run_dir import RunDir
     from hpo.storage.database import open_storage
     from hpo.storage.url import resolve_url
 
-    return stored_study.load(open_storage(resolve_url(storage, RunDir.from_environment()), write=write), study)
+    return open_storage(resolve_url(storage, RunDir.from_environment()), write=write)
 
 
 def reader(storage: str | None) -> "BaseStorage | None":
-    """The storage to read; None if the default one has not been made yet."""
+    """The storage to read; None if the default one does not exist yet."""
     import os
 
     from hpo.files.run_dir import RunDir
-    from hpo.storage.database import open_storage
-    from hpo.storage.url import resolve_url
 
-    run_dir = RunDir.from_environment()
-    if not storage and not os.environ.get("HPO_STORAGE") and not run_dir.database.exists():
-        return None
-    return open_storage(resolve_url(storage, run_dir), write=False)
+    is_default = not storage and not os.environ.get("HPO_STORAGE")
+    return None if is_default and not RunDir.from_environment().database.exists() else opened(storage, write=False)

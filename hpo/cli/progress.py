@@ -1,4 +1,4 @@
-"""A launch as it runs: a live table in a terminal, one line in a notebook, timestamped lines elsewhere."""
+"""The progress of a launch: a live table in a terminal, one line in a notebook, timestamped lines elsewhere."""
 
 import sys
 import time
@@ -32,7 +32,7 @@ def progress(metric: str) -> Iterator[Show]:
         live = Live(console=console, refresh_per_second=4)
 
         def show(status: StudyStatus) -> None:
-            live.start()  # not before: a download may show a bar of its own until then
+            live.start()  # not earlier, because a download may show its own bar until then
             live.update(_table(status, metric))
 
         try:
@@ -44,7 +44,7 @@ def progress(metric: str) -> Iterator[Show]:
 
 
 class _Lines:
-    """Prints a line when trials have ended, and one a minute in between."""
+    """Prints a line if trials have ended, otherwise one per minute."""
 
     def __init__(self, metric: str) -> None:
         self._metric = metric
@@ -85,7 +85,7 @@ def _is_notebook() -> bool:
 
 
 def stopping_line(definition: Study, task: Train) -> str:
-    """Which of early stopping and learning-rate reduction the trials of a study have, and how to turn them off."""
+    """Whether the trials of a study have early stopping and learning-rate reduction, and how to turn them off."""
     stopping = task.trial_stopping
     patience = definition.base.get("patience", stopping.patience)
     if "patience" in definition.search_space.parameters:

@@ -1,4 +1,4 @@
-"""Rows of records, printed: as a table, as JSON, as CSV."""
+"""Rows printed as a table, as JSON or as CSV."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ def print_json(value: Any) -> None:
 
 
 def print_csv(rows: list[dict[str, Any]]) -> None:
-    """Print CSV, all texts quoted: a column for each value, each parameter one of its own; no curves."""
+    """Print CSV with quoted texts: a column per value and per parameter, without curves."""
     parameters = sorted({name for row in rows for name in row["params"]})
     columns = [name for name in (rows[0] if rows else {}) if name not in ("params", "history")]
     writer = csv.writer(sys.stdout, quoting=csv.QUOTE_NONNUMERIC)
@@ -31,7 +31,7 @@ def print_csv(rows: list[dict[str, Any]]) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with null for each number that JSON has no word for."""
+    """``value`` with null for each number that JSON cannot express."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -40,7 +40,7 @@ def _finite(value: Any) -> Any:
 
 
 def _no_formula(value: Any) -> Any:
-    """Text that a spreadsheet would calculate, whatever unseen stands before it, with the mark that makes it text."""
+    """``value``; text that a spreadsheet could run as a formula gets the mark that makes it text."""
     if isinstance(value, str) and (value[:1].isspace() or one_line(value).startswith(_FORMULA)):
         return f"'{value}"
     return value
@@ -48,7 +48,7 @@ def _no_formula(value: Any) -> Any:
 
 def print_table(rows: Iterable[dict[str, Any]]) -> None:
     """Print a table with a column for each key of the first row; "none" if there is no row."""
-    # Rich takes longer to import than --help may take.
+    # Rich takes too long to import for --help.
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -56,7 +56,7 @@ def print_table(rows: Iterable[dict[str, Any]]) -> None:
     rows = list(rows)
     first = rows[0] if rows else {}
     last = next(reversed(first), None)
-    # A last column of text takes the room there is and is cut there; all others are shown whole, as all are in a file.
+    # In a terminal, the last column is cut at its edge if it is text; other columns, and all in a file, are whole.
     is_cut = sys.stdout.isatty() or "COLUMNS" in os.environ
     long = last if is_cut and last is not None and isinstance(first[last], str) else None
     table: Table = Table(box=None, pad_edge=False, header_style="bold", expand=long is not None)
@@ -68,7 +68,7 @@ def print_table(rows: Iterable[dict[str, Any]]) -> None:
             ratio=1 if name == long else None,
         )
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))  # text: a [ is no markup
+        table.add_row(*(Text(_cell(value)) for value in row.values()))  # Text, because str would be markup
     Console(width=None if is_cut else _UNLIMITED).print(table if rows else "none")
 
 

@@ -7,7 +7,6 @@
 Eight workers that map one file share its memory; eight copies of Fashion-MNIST would take 400 MB.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo.errors import FileError
+from hpo.files.reading import sha256
 from hpo.files.run_dir import RunDir
 from hpo.files.writing import replacing, write_json
 
@@ -60,7 +61,7 @@ def _write(folder: Path, arrays: Arrays, facts: Facts) -> Entry:
         with replacing(path) as temporary:
             np.save(temporary, array, allow_pickle=False)
         stat = path.stat()
-        files[path.name] = {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": _sha256(path)}
+        files[path.name] = {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": sha256(path)}
     write_json(folder / "manifest.json", {"facts": facts, "files": files})
     return Entry(folder, facts)
 
@@ -71,7 +72,7 @@ def _intact(folder: Path) -> Entry | None:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if all(_unchanged(folder / name, then) for name, then in manifest["files"].items()):
             return Entry(folder, manifest["facts"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (FileError, OSError, ValueError, LookupError, TypeError, AttributeError):
         pass  # Whatever is wrong with an entry, it is built again.
     return None
 
@@ -81,9 +82,4 @@ def _unchanged(path: Path, then: Mapping[str, Any]) -> bool:
     if stat.st_size != then["bytes"]:
         return False
     # Hashing 50 MB at each start would take 0.1 s or more. A copy of HPO_HOME has new times and is hashed.
-    return bool(stat.st_mtime_ns == then["modified_ns"] or _sha256(path) == then["sha256"])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return bool(stat.st_mtime_ns == then["modified_ns"] or sha256(path) == then["sha256"])

@@ -99,9 +99,7 @@ class UserFile:
         labels = self._labels(target, arrays[target])
         if len(images) != len(labels):
             raise self._error(
-                f"have as many {features} as {target}",
-                f"{len(images)} and {len(labels)}",
-                "Give each image one label.",
+                f"have as many {features} as {target}", f"{len(images)} and {len(labels)}", "Give each image one label."
             )
         return Split(images, labels)
 

@@ -1,4 +1,4 @@
-"""Altered images to train on: inside the model, new ones each epoch, or as copies, made once."""
+"""Altered images to train on: made inside the model in each epoch, or as copies, made once."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 AUGMENTATIONS = ("none", "layers", "copies")
 
 _COPIES = 2
-_BATCH = 2000  # images; 6 MB of 28x28 as floats
+_BATCH = 2000  # images altered at a time; 6 MB if they are 28x28, as floats
 
 
 def augmentation_layers(seed: int | None = None) -> list["keras.Layer"]:
-    """Layers that flip, turn and shift images (n, h, w, c) of any range while training, and else leave them.
+    """Layers that flip, turn and shift images (n, h, w, c) of any range while a model trains.
 
-    Left to right in one of two, up to 10 degrees, and up to 7 % of each side: 2 pixels of 28. What comes in from
-    outside is 0, the background. Nothing is zoomed or sheared. Called by itself, a model with these layers takes itself
-    to be training: say ``model(images, training=False)``, which ``model.predict`` does.
+    They flip about half of the images left to right, turn by up to 10 degrees, and shift by up to 7 % of each side,
+    which is 2 pixels of 28. New pixels at the border are 0, the background. Nothing is zoomed or sheared. A model with
+    these layers alters images also if it is just called: use ``predict``, or ``model(images, training=False)``.
 
     Args:
-        seed: None for one that follows from ``keras.utils.set_random_seed``.
+        seed: None for a seed that ``keras.utils.set_random_seed`` determines.
     """
     from keras import layers
 
-    # One seed for all would draw the same numbers: each flipped image would then turn the same way.
+    # With one seed for all layers, each flipped image would turn in the same direction.
     flip, turn, shift = (None if seed is None else seed + layer for layer in range(3))
-    # In half precision a pixel's value would be rounded, and copies would differ between devices.
+    # In half precision pixels would be rounded, and copies would differ between devices.
     return [
         layers.RandomFlip("horizontal", seed=flip, dtype="float32"),
         layers.RandomRotation(10 / 360, fill_mode="constant", seed=turn, dtype="float32"),
@@ -39,16 +39,16 @@ def augmentation_layers(seed: int | None = None) -> list["keras.Layer"]:
 
 
 def append_copies(params: Mapping[str, Any], split: Split, seed: int) -> Split:
-    """``split`` and two altered copies of each of its images, if ``augmentation`` is "copies"; else ``split`` itself.
+    """``split`` with two altered copies of each image if ``augmentation`` is "copies"; otherwise ``split`` itself.
 
-    The originals come first and then each copy of all of them, in their order, with their labels.
+    First come the originals, then the first copy of each of them, then the second; all in the same order.
 
     Args:
         split: n examples to train on.
-        seed: of the alterations.
+        seed: the seed of the alterations.
 
     Returns:
-        3n examples in memory: 48,000 images of 28x28 become 144,000 of 113 MB.
+        3n examples in memory: 48,000 images of 28x28 become 144,000, which are 113 MB.
     """
     if params.get("augmentation") != "copies":
         return split

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 def autoencode(
     images: "keras.KerasTensor", filters: Sequence[int] = (16, 32, 64), activation: str = "relu"
 ) -> "keras.KerasTensor":
-    """Images through a narrow code and back to their shape (Masci et al., 2011).
+    """Encode images as a small code and decode them to their shape (Masci et al., 2011).
 
-    The encoder has a 3x3 convolution (same padding) and a 2x2 max pooling for each of ``filters``; the decoder undoes
-    each with a 3x3 transposed convolution of stride 2, back to the channels that came in. The activation follows all
-    but the last convolution, which is linear.
+    The encoder has a 3x3 convolution (same padding) and a 2x2 max pooling for each of ``filters``. For each of these
+    the decoder has a 3x3 transposed convolution of stride 2 that restores sides and channels. All convolutions have
+    the activation except the last one, which is linear.
 
     Args:
         images: (n, h, w, c) float.
-        filters: of each convolution of the encoder.
+        filters: the filters of each convolution of the encoder.
 
     Returns:
         (n, h, w, c) float.
 
     Raises:
-        ValueError: more poolings than the sides can be halved.
+        ValueError: there are more poolings than the sides can be halved.
     """
     from keras import layers
 
@@ -37,9 +37,9 @@ def autoencode(
         shapes.append(x.shape[1:])
         x = layers.Conv2D(count, 3, padding="same", activation=activation)(x)
         x = layers.MaxPooling2D(2)(x)
-    # Linear at the end: with a sigmoid there, a classifier behind it did not learn at all in its first epochs.
+    # The last one is linear: behind a sigmoid, the classifier did not learn anything in its first epochs.
     for stage, (height, width, channels) in reversed(list(enumerate(shapes))):
-        # From n, stride 2 leads to 2n with same padding and to 2n + 1 with none, which an odd side needs.
+        # Stride 2 makes 2n of n with same padding, and 2n + 1 without, which an odd side needs.
         odd = height % 2, width % 2
         x = layers.Conv2DTranspose(
             channels, 3, strides=2, padding="valid" if any(odd) else "same", activation=activation if stage else None
@@ -50,10 +50,10 @@ def autoencode(
 
 
 def build_autoencoder(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
-    """``autoencode``, then dense layers and a softmax on what it gives, all trained on the class labels only.
+    """``autoencode``, then dense layers and a softmax on its output; all trained on the class labels only.
 
     Args:
-        params: ``hidden_units`` of each dense layer (default (300, 100)), the activation and the optimizer as in
+        params: ``hidden_units``, one per dense layer (default (300, 100)); the activation and the optimizer as in
             ``hpo.models.optimizer``.
         dataset: for the shape of its images and its number of classes.
 

@@ -15,8 +15,8 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     """A stack of convolution blocks, a dense layer and a softmax; the stock CNN of ``fmnist-cnn``.
 
     A block is one or more convolutions (same padding), each with batch normalization if asked for and the
-    activation, then 2x2 pooling and dropout. Each block doubles the filters of the one before and halves the image's
-    sides (Simonyan and Zisserman, 2015): few filters where the image is large, which is where they cost most.
+    activation, then 2x2 pooling and dropout. Each block has twice the filters of the one before and halves the sides of
+    the image (Simonyan and Zisserman, 2015): while the image is large, a filter takes the most time.
 
     Args:
         params: ``filters`` of the last block (default 64), ``blocks`` (2), ``convs_per_block`` (1),
@@ -28,7 +28,7 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     Returns:
         Compiled model: images (n, h, w, c) uint8 to probabilities (n, classes) float32.
     """
-    # Importing Keras takes seconds; listing and launching studies do without.
+    # Importing Keras takes seconds, and listing or launching studies does not need it.
     import keras
     from keras import layers
 
@@ -45,10 +45,10 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     for halvings in reversed(range(params.get("blocks", 2))):
         filters = max(1, params.get("filters", 64) // 2**halvings)
         for _ in range(params.get("convs_per_block", 1)):
-            # A bias before batch normalization is subtracted again.
+            # Batch normalization would subtract the bias again.
             x = layers.Conv2D(filters, params.get("kernel_size", 3), padding="same", use_bias=not batch_norm)(x)
             if batch_norm:
-                # Keras's momentum of 0.99 needs hundreds of steps to validate well; a pruner looks after two epochs.
+                # With Keras's momentum of 0.99 it validates well only after hundreds of steps; pruners decide earlier.
                 x = layers.BatchNormalization(momentum=0.9)(x)
             x = layers.Activation(activation)(x)
         x = pools[pooling](2)(x)
@@ -56,7 +56,7 @@ def build_cnn(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     x = layers.Flatten()(x)
     x = layers.Dense(params.get("dense_units", 128), activation=activation)(x)
     x = layers.Dropout(dropout)(x)
-    # Probabilities in float32 also if the rest computes in half precision.
+    # Probabilities are float32, also if the other layers compute in half precision.
     probabilities = layers.Dense(dataset.num_classes, activation="softmax", dtype="float32")(x)
 
     model = keras.Model(images, probabilities)

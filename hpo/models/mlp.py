@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def build_mlp(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
-    """Dense layers, each half as wide as the one before, and a softmax: what a convolutional network has to beat.
+    """Dense layers, each half as wide as the one before, and a softmax; a convolutional network should do better.
 
     Args:
-        params: ``hidden_layers`` (default 1), ``units`` of the first (128), ``dropout`` after each (0), the
+        params: ``hidden_layers`` (default 1), ``units`` of the first (128), ``dropout`` after each (0); the
             activation and the optimizer as in ``hpo.models.optimizer``.
         dataset: for the shape of its images and its number of classes.
 

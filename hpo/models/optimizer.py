@@ -1,4 +1,4 @@
-"""Optimizers and activations by name, as the stock builders take them from a trial's parameters."""
+"""Optimizers and activations by name, as the stock builders read them from a trial's parameters."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "tanh")
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam")
 
-# Activation and optimizer as one choice: a good learning rule for one activation can be a poor one for another.
+# Activation and optimizer are one choice, because an optimizer that suits one activation may not suit another.
 PAIRS = tuple(f"{activation}+{optimizer}" for activation in ACTIVATIONS for optimizer in OPTIMIZERS)
 
 
 def pairs_with(optimizer: str) -> tuple[str, ...]:
-    """The pairs of ``PAIRS`` whose optimizer is this one."""
+    """The pairs of ``PAIRS`` with this optimizer."""
     return tuple(pair for pair in PAIRS if pair.endswith(f"+{optimizer}"))
 
 
 def activation_of(params: Mapping[str, Any]) -> str:
-    """The activation's name: of ``activation_optimizer``, else ``activation``, else "relu"."""
+    """The activation's name: from ``activation_optimizer``, else ``activation``, else "relu"."""
     pair = _pair(params)
     return pair[0] if pair else str(params.get("activation", "relu"))
 
 
 def build_optimizer(params: Mapping[str, Any]) -> "keras.optimizers.Optimizer":
-    """The optimizer of ``activation_optimizer``, else ``optimizer``, else adam.
+    """The optimizer: from ``activation_optimizer``, else ``optimizer``, else adam.
 
     Args:
         params: ``learning_rate`` (default: Keras's own for that optimizer) and, for sgd, ``momentum`` (default 0.9).

@@ -1,4 +1,4 @@
-"""Networks written down layer by layer, as words."""
+"""Networks written as words, one per layer."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hpo.datasets import Dataset
 
-# Each word as it is named to people, and its pattern.
+# Each word as messages name it, and its pattern.
 _WORDS = {
     "convF": r"conv(\d+)",
     "convFxK": r"conv(\d+)x(\d+)",
@@ -26,7 +26,7 @@ _WORDS = {
 def build_stack(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     """The layers of ``params["layers"]``, one after the other, such as "conv32 pool drop0.2 flatten dense64 softmax".
 
-    The words, of which nothing is added or left out:
+    The words; nothing is added to them:
 
         conv32       convolution with 32 filters, then the activation
         conv32x5     the same with a kernel of 5x5
@@ -36,24 +36,24 @@ def build_stack(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
         drop0.25     dropout of a quarter
         flatten
         dense64      dense layer of 64 units, then the activation
-        softmax      dense layer of one unit a class and softmax, in float32
+        softmax      dense layer with one unit per class, then softmax, in float32
         autoencoder  ``hpo.models.autoencoder.autoencode``
 
-    ``{name}`` in the text is the parameter of that name: "conv{filters} pool flatten dense{units} softmax" is a
-    family of networks to be searched. A text that gives no probabilities still makes a model; training fails.
+    ``{name}`` in the text is the parameter of that name: "conv{filters} pool flatten dense{units} softmax" describes
+    many networks to search. If the last word does not give probabilities, the model is built, but its training fails.
 
     Args:
-        params: ``layers``, ``kernel_size`` for words that have none (default 3), ``padding`` "valid" or "same"
+        params: ``layers``, ``kernel_size`` for words without one (default 3), ``padding`` "valid" or "same"
             ("valid"), ``l1`` and ``l2`` penalties on the kernels of the convolutions (0), ``augmentation`` "none",
             "layers" for new alterations each epoch, or "copies" for images altered beforehand ("none"), the
             activation, which may be "linear", and the optimizer as in ``hpo.models.optimizer``.
         dataset: for the shape of its images and its number of classes.
 
     Returns:
-        Compiled model: images (n, h, w, c) uint8, divided by 255, to what the last word gives.
+        Compiled model: images (n, h, w, c) uint8, divided by 255 inside, to the output of the last word.
 
     Raises:
-        ValueError: an unknown word, a name that is no parameter, or layers that do not fit each other.
+        ValueError: a word is unknown, a name is no parameter, or layers do not fit each other.
     """
     import keras
     from keras import layers
@@ -79,7 +79,7 @@ def build_stack(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
 
 
 def _layer(word: str, params: Mapping[str, Any], num_classes: int) -> Any:
-    """What ``word`` says, to be called with a Keras tensor."""
+    """The layer of ``word``, or a function like it."""
     from keras import layers, regularizers
 
     activation = activation_of(params)
@@ -112,7 +112,7 @@ def _layer(word: str, params: Mapping[str, Any], num_classes: int) -> Any:
 
 
 def _parsed(word: str) -> tuple[str, list[str]]:
-    """The key of ``_WORDS`` that ``word`` is one of, and the numbers in it."""
+    """The key of ``_WORDS`` whose pattern ``word`` matches, and the numbers in it."""
     for kind, pattern in _WORDS.items():
         if found := re.fullmatch(pattern, word):
             return kind, list(found.groups())

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from hpo.datasets import Dataset
 
-# Mean blue, green and red of ImageNet, 0 to 255. Both bases were trained on channels in that order less these
-# means, not scaled (Keras's preprocess_input, mode "caffe").
+# The means of blue, green and red in ImageNet, 0 to 255. Both bases were trained on channels in that order minus these
+# means, without scaling (Keras's preprocess_input, mode "caffe").
 _MEANS = (103.939, 116.779, 123.68)
-_SMALLEST_SIDE = 32  # that the bases take
+_SMALLEST_SIDE = 32  # of images that the bases accept
 
 
 def build_transfer(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
-    """A frozen network of ImageNet's without its top, and a softmax on what it sees; only the softmax is trained.
+    """A frozen network trained on ImageNet, without its top, and a softmax; only the softmax is trained.
 
-    Images are padded with zeros to 32x32 if they are smaller, gray ones repeated to three channels, and their
-    channels centered as the base was trained, all inside the model.
+    Inside the model, smaller images are padded with zeros to 32x32, gray ones get three equal channels, and channels
+    are centered as in the training of the base.
 
     Args:
         params: ``base`` "ResNet50" (the default; He et al., 2016) or "VGG16" (Simonyan and Zisserman, 2015),
@@ -35,7 +35,7 @@ def build_transfer(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Mode
         Compiled model: images (n, h, w, c) uint8 to probabilities (n, classes) float32.
 
     Raises:
-        ValueError: images of neither one nor three channels, or an unknown base or weights.
+        ValueError: images do not have one or three channels, or the base or the weights are unknown.
         StudyError: ImageNet's weights are not on this machine and cannot be downloaded.
     """
     import keras
@@ -49,7 +49,7 @@ def build_transfer(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Mode
     if channels == 1:
         x = layers.Concatenate()([x, x, x])
     else:
-        # Red and blue change places; channels can only be cropped at a side.
+        # Red and blue are swapped. Cropping works only on sides, so channels become a side.
         sideways = layers.Permute((1, 3, 2))(x)
         blue_first = [layers.Cropping2D([(0, 0), (channel, 2 - channel)])(sideways) for channel in (2, 1, 0)]
         x = layers.Permute((1, 3, 2))(layers.Concatenate(axis=2)(blue_first))
@@ -85,15 +85,15 @@ def _base(name: str, weights: str | None, shape: tuple[int, int, int]) -> "keras
     folder = expanded(os.environ.get("KERAS_HOME") or "~/.keras") / "models"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Keras downloads in place: of several workers, each would find the half of a file that another writes.
+        # Keras writes a download in place: without the lock, a worker could read half of a file that another writes.
         with FileLock(folder / f"{name}.lock"):
             return bases[name](include_top=False, weights=weights, input_shape=shape)
     except Exception as error:
-        # Keras raises a plain Exception if it cannot download, and a ValueError if what came is damaged.
+        # Keras raises a plain Exception if it cannot download, and a ValueError if the file is damaged.
         if type(error) is not Exception and not isinstance(error, OSError | ValueError):
             raise
         raise StudyError(
-            f"The ImageNet weights of {name} must be in {folder} or within reach, but could not be had "
-            f"({' '.join(str(error).split())}). Connect to the network once, put the file there, or set `weights` "
-            "to None for random ones."
+            f"The ImageNet weights of {name} must be in {folder} or downloadable, but could not be read "
+            f"({' '.join(str(error).split())}). Connect to the network once, put the file there, or set "
+            "`weights` to None for random ones."
         ) from error

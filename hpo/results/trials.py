@@ -87,18 +87,14 @@ def best_of(study: optuna.Study) -> TrialRecord:
         StudyError: no trial has finished with a value.
     """
     found, url = trials_of(study), backend_of(study._storage).engine.url
-    rows = ranked(found, study.direction)
-    if not rows and any(row.feasible is False for row in found):
-        raise StudyError(
-            f"No trial of study {study.study_name!r} meets the constraints of its sampler yet. "
-            f"Continue it{unsaid(url)} with: {command(url, 'launch', '--study', study.study_name, '--trials', 'N')}"
-        )
-    if not rows:
-        raise StudyError(
-            f"Study {study.study_name!r} has no finished trial yet. "
-            f"Continue it{unsaid(url)} with: {command(url, 'launch', '--study', study.study_name)}"
-        )
-    return rows[0]
+    if rows := ranked(found, study.direction):
+        return rows[0]
+    why, more = f"Study {study.study_name!r} has no finished trial yet.", []
+    if any(row.feasible is False for row in found):
+        why = f"No trial of study {study.study_name!r} meets the constraints of its sampler yet."
+        more = ["--trials", "N"]
+    again = command(url, "launch", "--study", study.study_name, *more)
+    raise StudyError(f"{why} Continue it{unsaid(url)} with: {again}")
 
 
 def trial_of(study: optuna.Study, number: int) -> TrialRecord:

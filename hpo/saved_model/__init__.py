@@ -1,4 +1,4 @@
-"""Trained models as files: exported, proven to load, inspected before they are loaded, measured, and used to predict.
+"""Trained models as files: exported, proven to load, inspected before they are loaded, measured, used to predict.
 
-Knows results and how a trial trains, because an export trains its winner again.
+It knows results and how a trial trains, because an export trains the best trial again.
 """

@@ -1,4 +1,4 @@
-"""The files that register what a saved model needs beyond Keras: its own layers, activations and other parts."""
+"""The files that register the parts of a saved model that are not Keras's, such as its own layers and activations."""
 
 import importlib.util
 import sys
@@ -11,7 +11,7 @@ from hpo.study.catalog import check_writers
 
 
 def unregistered(names: Iterable[str]) -> list[str]:
-    """Those names that stand neither for a part of Keras nor for one that this process has registered."""
+    """The names of parts that are neither Keras's nor registered in this process."""
     import keras
 
     modules = (
@@ -29,10 +29,10 @@ def files_of(names: Iterable[str]) -> dict[str, str]:
     """The files whose code registered ``names`` in this process, each with its SHA-256.
 
     Returns:
-        Paths from the working folder, of a file elsewhere from the root.
+        Paths relative to the working folder; for a file elsewhere, absolute ones.
 
     Raises:
-        FileError: a name is not registered, or not by a file that can be run by itself.
+        FileError: a name is not registered, or not by a file that can run by itself.
     """
     import keras
 
@@ -42,13 +42,13 @@ def files_of(names: Iterable[str]) -> dict[str, str]:
     for name in sorted(names):
         part = keras.saving.get_registered_object(name)
         if part is None:
-            continue  # Keras's
+            continue  # it is Keras's
         module = sys.modules.get(part.__module__)
         file = getattr(module, "__file__", None)
         if module is None or file is None or module.__package__:
             raise FileError(
-                f"A part of a model must be registered by the study file or one beside it, but {name!r} is by the "
-                f"module {part.__module__!r}. Move it there."
+                f"A part of a model must be registered by the study file or one beside it, but {name!r} is registered "
+                f"by the module {part.__module__!r}. Move it there."
             )
         path = Path(file).absolute()
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -57,15 +57,15 @@ def files_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def run_for(model: Path, files: Mapping[str, str], instead: Path | None) -> None:
-    """Run the code that a model needs, so that it registers its parts.
+    """Run the code files that a model needs, so that they register its parts.
 
     Args:
         model: the model file, for messages.
         files: the files that the model's card names, each with its SHA-256.
-        instead: where one of them is, if not at its path; without any ``files`` it is run as it is.
+        instead: the path of one of them, if it is not where the card says; run unchecked if there are no ``files``.
 
     Raises:
-        FileError: a file is missing, is another one than the card names, or does not run.
+        FileError: a file is missing, has changed, or does not run.
         StudyError: others than its owner may have written it.
     """
     places = {Path(file): digest for file, digest in files.items()}
@@ -74,8 +74,8 @@ def run_for(model: Path, files: Mapping[str, str], instead: Path | None) -> None
         places = {path: digest for path, digest in places.items() if digest != found}
         if files and len(places) == len(files):
             raise FileError(
-                f"The code of a model must be what it was exported with, but {instead} has SHA-256 {found} and the "
-                f"card of {model} lists {', '.join(f'{file} ({digest})' for file, digest in files.items())}. Name "
+                f"The code of a model must be that with which it was exported, but {instead} has SHA-256 {found} and "
+                f"the card of {model} lists {', '.join(f'{file} ({digest})' for file, digest in files.items())}. Name "
                 "that version with --code."
             )
         places[instead] = found
@@ -83,7 +83,7 @@ def run_for(model: Path, files: Mapping[str, str], instead: Path | None) -> None
         if not path.is_file() or sha256(path) != digest:
             found = "has changed since" if path.is_file() else "is missing"
             raise FileError(
-                f"{model} needs the code it was exported with, but {path} {found} (SHA-256 {digest}). Name that "
+                f"{model} needs the code with which it was exported, but {path} {found} (SHA-256 {digest}). Name that "
                 "version with --code, or export the model again."
             )
     for path in places:
@@ -99,9 +99,9 @@ def _run(path: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     folder = str(path.absolute().parent)
-    sys.path.append(folder)  # what stands beside it
+    sys.path.append(folder)  # for the modules beside it
     try:
-        with reading(path, "Mend it, or name another version with --code.", rule="The code of a model must run"):
+        with reading(path, "Correct it, or name another version with --code.", rule="The code of a model must run"):
             spec.loader.exec_module(module)
     finally:
         sys.path.remove(folder)

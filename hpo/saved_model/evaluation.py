@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import UsageError
 from hpo.files.run_dir import RunDir
 from hpo.saved_model import model_file
+from hpo.saved_model.model_card import card_path, verify
 from hpo.trial.measures import Evaluation, evaluate, output_shape
 
 if TYPE_CHECKING:
@@ -13,30 +14,30 @@ if TYPE_CHECKING:
 
 
 def evaluate_file(path: Path, *, run_dir: RunDir, dataset: str | None, code: Path | None = None) -> Evaluation:
-    """Check, load and measure a saved model on a test split; the read of the split is recorded.
+    """Check, load and measure a saved model on a test split, and record that the split was read.
 
     Args:
         path: ``.h5``, ``.hdf5`` or ``.keras``.
-        run_dir: where data are cached and the reads of test splits are recorded.
-        dataset: name of a data set; None for the one in the model's card.
+        run_dir: holds the cached data and the record of reads.
+        dataset: the name of a data set; None for the one on the model's card.
         code: the file that registers the model's own layers, if it is not where the card says.
 
     Raises:
         FileError: the model, its card or its code cannot be used.
         UsageError: no data set is known, or it does not fit the model.
     """
-    card = model_file.verify(path)
+    card = verify(path)
     described = card["dataset"] if card else {}
     name = dataset or described.get("name")
     if name is None:
         raise UsageError(
-            f"A data set to measure on must be known, but {path} has no card ({model_file.card_path(path).name}) "
+            f"The data set to measure on must be known, but {path} has no card ({card_path(path).name}) "
             "that names one. Name it with --dataset, for example --dataset fashion-mnist."
         )
     model = model_file.load(path, card, code)
     outputs = card["outputs"] if card else None
     if name != described.get("name"):
-        card = None  # its class names and merged classes are of another data set
+        card = None  # its class names and merged classes belong to another data set
     merge = card["dataset"].get("merge") if card else None
 
     from hpo import datasets
@@ -48,7 +49,7 @@ def evaluate_file(path: Path, *, run_dir: RunDir, dataset: str | None, code: Pat
 
 
 def class_names(model: "keras.Model", card: dict[str, Any] | None) -> tuple[str, ...]:
-    """The class names in a model's card, else "0" to "k-1" for its k outputs, of which one stands for two classes."""
+    """The class names on a model's card, else "0" to "k-1" for its k outputs; one output means two classes."""
     if card is not None:
         return tuple(card["classes"])
     outputs = output_shape(model)

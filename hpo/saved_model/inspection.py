@@ -1,10 +1,10 @@
-"""What a model file holds, read without Keras and without running or following anything in it.
+"""The content of a model file, read without Keras and without running or following anything in it.
 
-Keras's safe mode is the second line, not the first: it is one global setting that a study's code can switch off
-(after ``keras.config.enable_unsafe_deserialization()`` a ``.keras`` file with a lambda loads in spite of
-``safe_mode=True``; tried with 3.15.1), and the legacy HDF5 format finds a class by bare name among all that
-``keras.layers`` imports, functions included (``legacy/saving/saving_utils.py``). What is not bounded here is the
-memory of the layers that a hostile configuration asks for.
+Keras's safe mode alone is not enough. It is one global setting that a study's code can switch off: after
+``keras.config.enable_unsafe_deserialization()`` a ``.keras`` file with a lambda loads in spite of ``safe_mode=True``
+(tested with 3.15.1). And the legacy HDF5 format finds a class by its name alone among everything that ``keras.layers``
+imports, also functions (``legacy/saving/saving_utils.py``). This module does not limit the memory of the layers that a
+hostile configuration describes.
 """
 
 import io
@@ -21,10 +21,10 @@ from hpo.files.reading import open_file, reading
 HDF5_SUFFIXES = (".h5", ".hdf5")
 KERAS_SUFFIX = ".keras"
 
-_LARGEST_CONFIG = 16 * 2**20  # bytes; a ResNet152 takes half a megabyte
-# Keras stores weights uncompressed, so a file that promises far more than it holds was not made by Keras.
+_LARGEST_CONFIG = 16 * 2**20  # bytes; a ResNet152 needs half a megabyte
+# Keras stores weights uncompressed: a file that would grow to many times its size was not made by Keras.
 _LARGEST_EXPANSION = 100
-_EXPANSION_FLOOR = 64 * 2**20  # bytes; a smaller bomb does no harm
+_EXPANSION_FLOOR = 64 * 2**20  # bytes up to which growth does no harm
 
 _SIGNATURES = {b"\x89HDF\r\n\x1a\n": "HDF5", b"PK\x03\x04": "a zip archive"}
 _KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
@@ -35,28 +35,28 @@ _VALUES = frozenset(
     {"TensorShape", "__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
     | {"__tuple__"}
 )
-# Keras looks these up among TensorFlow's types; its own layers store none.
+# Keras looks these up among TensorFlow's types; Keras's own layers store none.
 _LOOKS_UP_TYPES = frozenset({"CompositeTensor", "TypeSpec", "__typespec__"})
-# Functions elsewhere under ``keras`` download, write and load.
+# Functions in other modules of ``keras`` download, write and load.
 _FUNCTION_MODULES = frozenset(
     {"builtins", "keras.activations", "keras.constraints", "keras.initializers", "keras.ops"}
     | {"keras.losses", "keras.metrics", "keras.regularizers"}
 )
-# A lower-case name in the legacy format would be a function that keras.layers happens to import.
+# In the legacy format a lower-case name would be a function that keras.layers imports.
 _CLASS_NAME = re.compile(r"[A-Z]\w*")
 
 
 def inspect_model(path: Path) -> frozenset[str]:
-    """Refuse a file that Keras should not read; return the registered names it needs from outside Keras.
+    """Refuse a file that Keras should not read; return the registered names of its parts that may not be Keras's.
 
-    Among them are all functions that stand by a bare name, such as "relu": only Keras knows which are its own.
+    Among them are all functions that have only a name, such as "relu", because only Keras knows which are its own.
 
-    Reads the whole of a ``.keras`` file, since its checksums are worth having; of HDF5, which has none, only
-    the structure and the configuration.
+    It reads a whole ``.keras`` file in order to check its checksums. HDF5 has none, so only the structure and the
+    configuration of an HDF5 file are read.
 
     Raises:
-        FileError: the file is missing, damaged, no whole Keras model, would run code, read other files, or
-            claims far more than it stores.
+        FileError: the file is missing or damaged, is no whole Keras model, would run code or read other files, or
+            declares much more data than it stores.
     """
     suffix = path.suffix
     if suffix not in (*HDF5_SUFFIXES, KERAS_SUFFIX):
@@ -66,7 +66,7 @@ def inspect_model(path: Path) -> frozenset[str]:
         _check_signature(path, stream, "a zip archive" if suffix == KERAS_SUFFIX else "HDF5")
         if suffix == KERAS_SUFFIX:
             config = _read_archive(path, stream, stored)
-            # Keras ignores it when it loads without compiling, so it may name any loss or metric.
+            # Keras ignores this if it loads without compiling, so any loss or metric is allowed here.
             config.pop("compile_config", None)
         else:
             config = _read_hdf5(path, stream, stored)
@@ -98,7 +98,7 @@ def _check_expansion(path: Path, what: str, declared: int, stored: int) -> None:
 
 
 def _read_archive(path: Path, stream: BinaryIO, stored: int) -> dict[str, Any]:
-    """The configuration in a ``.keras`` archive, with every member's checksum and the weights' links checked."""
+    """The configuration in a ``.keras`` archive; checks the checksum of every member and the links of the weights."""
     with zipfile.ZipFile(stream) as archive:
         names = archive.namelist()
         if unknown := sorted(set(names) - set(_KERAS_MEMBERS)):
@@ -117,7 +117,7 @@ def _read_archive(path: Path, stream: BinaryIO, stored: int) -> dict[str, Any]:
 
 
 def _read_hdf5(path: Path, stream: BinaryIO, stored: int) -> dict[str, Any]:
-    """The configuration in a legacy HDF5 model, with its links and data sets checked."""
+    """The configuration in a legacy HDF5 model; checks its links and data sets."""
     import h5py
 
     with h5py.File(stream, "r") as file:
@@ -131,10 +131,10 @@ def _read_hdf5(path: Path, stream: BinaryIO, stored: int) -> dict[str, Any]:
 
 
 def _check_links(path: Path, file: Any, stored: int) -> None:
-    """Walk every link of an open HDF5 file without following any that leaves the tree.
+    """Check every link of an open HDF5 file without following any that leaves the file.
 
     Raises:
-        FileError: an external or soft link, data kept in other files, data that are not numbers, or a bomb.
+        FileError: there is an external or soft link, data in other files, data that are not numbers, or far too much.
     """
     import h5py
 
@@ -149,7 +149,7 @@ def _check_links(path: Path, file: Any, stored: int) -> None:
                 _refuse(path, f"a link at {where} to {target!r}", "Save the model again as one file.")
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
-            if address in seen:  # hard links may form a loop
+            if address in seen:  # hard links can form a loop
                 continue
             seen.add(address)
             if isinstance(item, h5py.Group):
@@ -173,7 +173,7 @@ def _parse(path: Path, config: str | bytes) -> dict[str, Any]:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Of two equal keys json keeps the last, but Keras's legacy decoder acts on the first as well.
+    # If a key is there twice, json keeps the last one, but Keras's legacy decoder also uses the first.
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("its model configuration names a key twice")
@@ -181,7 +181,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _outside_names(path: Path, config: dict[str, Any]) -> frozenset[str]:
-    """Look at every object in a configuration, however deeply nested; return the registered names it needs."""
+    """Check every object in a configuration at any depth; return the registered names that it needs."""
     outside: set[str] = set()
     waiting: list[Any] = [config]
     while waiting:
@@ -205,7 +205,7 @@ def _outside_names(path: Path, config: dict[str, Any]) -> frozenset[str]:
         if name == "function":
             if module not in _FUNCTION_MODULES:
                 outside.add(str(registered or node.get("config")))
-            elif module == "builtins":  # where Keras puts functions of the user's, registered or not
+            elif module == "builtins":  # Keras puts functions of the user there, registered or not
                 outside.add(str(node.get("config")))
         elif not isinstance(name, str) or not isinstance(module, str | None):
             raise ValueError("its model configuration names a class by something other than text")

@@ -14,15 +14,16 @@ from hpo.errors import FileError, UsageError
 from hpo.files.reading import open_file, reading
 from hpo.saved_model import model_file
 from hpo.saved_model.evaluation import class_names
+from hpo.saved_model.model_card import verify
 from hpo.trial.measures import image_shape, probabilities
 
 if TYPE_CHECKING:
     import keras
 
-# Formats that Pillow decodes itself: left to guess it would start Ghostscript for an EPS file.
+# Formats that Pillow decodes itself; without a list it would start Ghostscript for an EPS file.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_LARGEST = 100_000_000  # pixels; 300 MB as RGB, and more than a phone takes
-_LIGHT = 127  # of 255
+_LARGEST = 100_000_000  # pixels; 300 MB as RGB, and more than a phone's photo has
+_LIGHT = 127  # of 255; a border above this is light
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Prediction:
         class_name: the most probable class.
         probability: its probability.
         top: the three most probable classes with their probabilities, most probable first.
-        warning: why the prediction may mean little, and what to do; None if nothing is wrong.
+        warning: why the prediction may be meaningless, and what to do; None if nothing is wrong.
     """
 
     path: Path
@@ -51,19 +52,19 @@ class Prediction:
 def predict_files(
     model_path: Path, image_paths: Sequence[Path], *, invert: bool, code: Path | None = None
 ) -> tuple[list[Prediction], list[FileError]]:
-    """Check and load a saved model and classify image files; class names come from the model's card.
+    """Check and load a saved model, and classify image files; the class names are those of the model's card.
 
     Args:
         code: the file that registers the model's own layers, if it is not where the card says.
 
     Returns:
-        A prediction for each image that can be read, in their order, and what is wrong with each of the others.
+        A prediction for each image that can be read, in their order, and an error for each of the others.
 
     Raises:
         FileError: the model, its card or its code cannot be used.
-        UsageError: the model does not classify images, or not into the classes on its card.
+        UsageError: the model does not classify images, or has other classes than its card.
     """
-    card = model_file.verify(model_path)
+    card = verify(model_path)
     model = model_file.load(model_path, card, code)
     return predict(
         model, image_paths, class_names(model, card), invert=invert, outputs=card["outputs"] if card else None
@@ -73,26 +74,26 @@ def predict_files(
 def predict(
     model: "keras.Model", paths: Sequence[Path], classes: Sequence[str], *, invert: bool, outputs: str | None = None
 ) -> tuple[list[Prediction], list[FileError]]:
-    """Classify image files, in the order given.
+    """Classify image files, in the given order.
 
     Args:
-        model: takes raw pixels (n, height, width, 1 or 3) 0..255.
+        model: takes pixels (n, height, width, 1 or 3) from 0 to 255.
         paths: PNG, JPEG, GIF (its first picture), BMP, TIFF, WebP or PPM files.
         classes: the k class names, in label order.
         invert: swap light and dark, for dark objects on a light background.
-        outputs: what the model gives, one of ``hpo.trial.outputs.KINDS``; None to find out.
+        outputs: the kind of the model's outputs, one of ``hpo.trial.outputs.KINDS``; None to find it out.
 
     Returns:
-        A prediction for each image that can be read, and an error for each that is missing, damaged, too large or
-        no such image.
+        A prediction for each image that can be read, and an error for each file that is missing, damaged, too large
+        or of another kind.
 
     Raises:
-        UsageError: the model takes no such images, or has other than k outputs.
+        UsageError: the model does not take such images, or does not have k outputs.
     """
     height, width, channels = image_shape(model)
     if height is None or width is None or channels not in (1, 3):
         raise UsageError(
-            "A model must take grey or RGB images of one size to classify files, but this one takes "
+            "To classify files, a model must take grey or RGB images of one size, but this one takes "
             f"(height, width, channels) = {(height, width, channels)}. Give its keras.Input that shape."
         )
     images: dict[int, NDArray[np.uint8]] = {}
@@ -113,10 +114,10 @@ def predict(
 
 
 def read_image(path: Path, shape: tuple[int, int, int], *, invert: bool) -> NDArray[np.uint8]:
-    """An image file as a model takes it, (height, width, channels) uint8.
+    """An image file as input of a model, (height, width, channels) uint8.
 
-    Turned upright by its EXIF orientation and scaled to fit, keeping its proportions; the rest is filled with
-    the median of its border. What is transparent becomes black, the background of these data sets, also if
+    The image is turned upright by its EXIF orientation and scaled to fit; it keeps its proportions, and the rest is
+    filled with the median of its border. Transparent parts become black, the background of these data sets, also if
     ``invert`` swaps light and dark.
 
     Raises:
@@ -127,13 +128,13 @@ def read_image(path: Path, shape: tuple[int, int, int], *, invert: bool) -> NDAr
     remedy = f"Save it again as PNG or JPEG ({', '.join(_FORMATS)} are read)."
     rule = "An image must be whole and of a known kind"
     with open_file(path) as stream, reading(path, remedy, rule=rule), warnings.catch_warnings():
-        # The size is checked here, before anything is decoded, and against one limit; Pillow has two. Its other
-        # warnings are of broken EXIF and the like, which leave the pixels as they are.
+        # The size is checked below, before anything is decoded, against one limit; Pillow has two. Its other warnings,
+        # such as one about broken EXIF, do not concern the pixels.
         warnings.simplefilter("ignore")
         try:
             image = Image.open(stream, formats=_FORMATS)
         except UnidentifiedImageError:
-            raise ValueError("it is no image, or of another kind") from None  # Pillow's message names an object
+            raise ValueError("it is no image, or of another kind") from None  # Pillow's message shows an object
         with image:
             if image.width * image.height > _LARGEST:
                 raise FileError(
@@ -147,9 +148,9 @@ def read_image(path: Path, shape: tuple[int, int, int], *, invert: bool) -> NDAr
 
 
 def _flattened(image: Image.Image, *, backdrop: int) -> Image.Image:
-    """The image with 8 bits a channel and nothing transparent."""
+    """The image with 8 bits per channel and without transparency."""
     if image.mode.startswith("I"):
-        # Pillow's own conversion clips 16 bits at 255, which turns nearly every pixel white.
+        # Pillow's own conversion limits 16-bit values to 255, which makes nearly every pixel white.
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
             raise ValueError("pixels of more than 16 bits, whose white is unknown")
@@ -180,13 +181,13 @@ def _fitted(pixels: NDArray[np.uint8], height: int, width: int, mode: str) -> ND
 
 
 def _warning(image: NDArray[np.uint8], *, invert: bool) -> str | None:
-    """Why the prediction for ``image``, as the model sees it, may mean little."""
+    """Why the prediction for ``image``, as the model gets it, may be meaningless; None if nothing is wrong."""
     if image.min() == image.max():
         return "All one shade: the prediction means nothing. " + (
             "Leave out --invert." if invert else "If it is drawn in black, try --invert."
         )
-    # MNIST, Fashion-MNIST and digits show light objects on black; photographs in colour have no such rule. Of the
-    # 20,000 test images of the first two this warns of none, and of every one when inverted.
+    # MNIST, Fashion-MNIST and digits show light objects on black; colour photographs have no such rule. For none of
+    # the 20,000 test images of the first two there is a warning, and if they are inverted there is one for each.
     if image.shape[2] == 1 and np.median(_border(image)) > _LIGHT:
         remedy = "leave out --invert" if invert else "try --invert"
         return f"The border is light, but the model learned light objects on black: {remedy}."

@@ -1,4 +1,4 @@
-"""The proof that saved models load and predict the same in a new process, without hpo if that can be."""
+"""The proof that saved models load and predict the same in a new process, without hpo if possible."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Run by a bare interpreter: it shows that a file needs Keras and nothing of ours.
+# A new interpreter runs this without hpo: it shows that a file needs only Keras and its own code.
 _RELOAD = """
 import importlib.util, json, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
@@ -46,16 +46,16 @@ for index, path in enumerate(asked["models"]):
 (folder / "answer.json").write_text(json.dumps(answer))
 """
 
-# The same weights in the same precision; only the order of additions may differ.
+# The weights and the precision are the same; only the order of additions may differ.
 _TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What a new process made of saved models.
+    """What a new process found out about saved models.
 
     Args:
-        errors: what is wrong with each of the models, by its path; nothing with those that are not named.
+        errors: what is wrong with a model, by its path; models without a fault are left out.
         needs_hpo: whether the code that the models need imports hpo.
     """
 
@@ -66,11 +66,11 @@ class Proof:
 def prove(
     models: Sequence[Path], images: NDArray[np.uint8], expected: NDArray[Any], *, batch_size: int, code: Sequence[Path]
 ) -> Proof:
-    """Load each of ``models`` in one new process and compare what it gives for ``images`` with ``expected``.
+    """Load each of ``models`` in a new process and compare its outputs for ``images`` with ``expected``.
 
     Args:
-        images: a whole number of batches, if the models take no other.
-        code: files that register what the models need beyond Keras; hpo cannot be imported unless they need it.
+        images: a whole number of batches if the models need that.
+        code: files that register parts of the models; hpo can be imported only if they need it.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -100,6 +100,6 @@ def prove(
 
 
 def reason(error: str) -> str:
-    """The sentence of an error of Keras's that says why, in one line: it comes after all that was being read."""
+    """The sentence in an error of Keras that says why, on one line; it comes after everything that was read."""
     why = error.rpartition("Exception encountered: ")[2].partition("\n\n")[0]
     return " ".join(why.split()).partition(". ")[0][:200].rstrip(".:")

@@ -1,1 +1,1 @@
-"""optuna-dashboard behind a token. Knows the storage."""
+"""optuna-dashboard behind a token. It knows the storage."""

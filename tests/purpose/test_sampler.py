@@ -123,7 +123,7 @@ def test_tpe_finds_the_best_of_nine_choices(run: Callable[..., list[FrozenTrial]
 def test_tpe_beats_random_search_as_it_does_in_plain_optuna(run: Callable[..., list[FrozenTrial]]) -> None:
     """On a smooth function of three parameters, 60 trials, by the median of ten seeds: half the distance or less."""
     seeds = range(10)
-    learned = statistics.median(_best(run(_smooth, SMOOTH, None, seed=seed)) for seed in seeds)
+    learned = statistics.median(_best(run(_smooth, SMOOTH, _sampler("TPE"), seed=seed)) for seed in seeds)
     drawn = statistics.median(_best(_plain(_smooth, SMOOTH, RandomSampler(seed=seed))) for seed in seeds)
     plain = statistics.median(_best(_plain(_smooth, SMOOTH, _sampler("TPE", seed))) for seed in seeds)
     assert learned > drawn / 2

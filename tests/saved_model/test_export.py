@@ -21,7 +21,7 @@ from hpo.errors import FileError, HpoError, StudyError, UsageError
 from hpo.files.run_dir import RunDir
 from hpo.files.writing import write_json
 from hpo.results.trials import TrialRecord, trial_of
-from hpo.saved_model import model_file
+from hpo.saved_model import model_card, model_file
 from hpo.saved_model.export import Exported, export
 from hpo.saved_model.proof import Proof
 from hpo.storage import stored_study
@@ -221,7 +221,7 @@ def test_a_model_that_gives_nan_costs_no_read_of_the_test_images(
     """Such as one whose retraining went astray in its last batch."""
     reads = runs.test_reads.read_text() if runs.test_reads.exists() else ""
     monkeypatch.setattr(
-        "hpo.saved_model.export._own_weights", lambda model, *_: [w * np.nan for w in model.get_weights()]
+        "hpo.saved_model.export.own_weights", lambda model, *_: [w * np.nan for w in model.get_weights()]
     )
     with pytest.raises(UsageError, match=r"must give probabilities .* it gives \[nan, .* where there is nan, train it"):
         _quick(study, runs, tmp_path / "best.h5")
@@ -276,7 +276,7 @@ def test_an_export_replaces_only_what_an_export_wrote(study: optuna.Study, runs:
     with pytest.raises(UsageError, match=r"best\.h5 exists and is another file"):
         _quick(study, runs, output)
     _quick(study, runs, output, force=True)
-    assert model_file.verify(output) is not None
+    assert model_card.verify(output) is not None
     assert (tmp_path / "best.json").read_text() == "what `hpo evaluate --json` printed"
 
 

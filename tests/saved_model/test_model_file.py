@@ -1,7 +1,5 @@
-"""Real Keras models: saved, inspected, loaded, and checked against their card."""
+"""Real Keras models: saved, inspected and loaded."""
 
-import hashlib
-import json
 import subprocess
 import sys
 
@@ -17,75 +15,20 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), np.uint8)
-CARD = {
-    "study": "s",
-    "trial": 3,
-    "params": {},
-    "metrics": {},
-    "dataset": {"name": "digits", "sha256": "0", "merge": None},
-    "classes": [str(n) for n in range(10)],
-    "input": {"shape": [8, 8, 1], "type": "uint8", "range": [0, 255]},
-    "outputs": "probabilities",
-    "code": {},
-    "fingerprint": "f",
-    "versions": {},
-    "files": {},
-}
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A folder with one trained model as ``best.h5`` and ``best.keras``, and its probabilities for IMAGES."""
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(4, 3, dtype="mixed_bfloat16"),
-            layers.BatchNormalization(dtype="mixed_bfloat16"),
-            layers.LeakyReLU(negative_slope=0.1, dtype="mixed_bfloat16"),
-            layers.Flatten(),
-            layers.Dense(10, activation="softmax", dtype="float32"),
-        ]
-    )
-    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
-    model.fit(IMAGES, np.arange(32) % 10, epochs=1, verbose=0)  # moves the batch normalization's averages
-    folder = tmp_path_factory.mktemp("saved")
-    model.save(folder / "best.h5")
-    model.save(folder / "best.keras")
-    return folder, model.predict(IMAGES, verbose=0)
-
-
-def write_card(model_path, **changes):
-    files = {model_path.name: hashlib.sha256(model_path.read_bytes()).hexdigest()}
-    model_path.with_suffix(".card.json").write_text(json.dumps(CARD | {"files": files} | changes))
-
-
-@pytest.fixture
-def model(saved, tmp_path):
-    """A copy of ``best.h5`` that a test may change."""
-    path = tmp_path / "best.h5"
-    path.write_bytes((saved[0] / "best.h5").read_bytes())
-    return path
-
 
 @pytest.mark.parametrize("name", ["best.h5", "best.keras"])
-def test_loads_the_same_model(saved, name):
+def test_loads_the_same_model(saved, images, name):
     """Both formats give back the model bit for bit, bfloat16 layers and averages included."""
     loaded = model_file.load(saved[0] / name)
     assert not loaded.compiled
     assert not loaded.jit_compile
     assert [layer.dtype_policy.name for layer in loaded.layers][1:3] == ["mixed_bfloat16"] * 2
-    np.testing.assert_array_equal(loaded.predict(IMAGES, verbose=0), saved[1])
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), saved[1])
 
 
-def test_loads_the_same_model_in_a_fresh_process(saved, tmp_path):
+def test_loads_the_same_model_in_a_fresh_process(saved, images, tmp_path):
     """A process that never saw the model being built gets its probabilities bit for bit from the ``.h5``."""
-    np.save(tmp_path / "images.npy", IMAGES)
+    np.save(tmp_path / "images.npy", images)
     code = (
         "import sys, numpy as np; from pathlib import Path; from hpo.saved_model import model_file;"
         "folder = Path(sys.argv[2]); model = model_file.load(Path(sys.argv[1]));"
@@ -162,62 +105,3 @@ def test_refuses_a_truncated_file(saved, tmp_path, name):
         (tmp_path / name).write_bytes(whole[:length])
         with pytest.raises(FileError, match=name):
             model_file.load(tmp_path / name)
-
-
-def test_verify_finds_a_flipped_bit(model):
-    """One flipped bit in the weights, which HDF5 itself does not notice, is found by the card."""
-    write_card(model)
-    assert model_file.verify(model) == model_file.read_card(model)
-    content = bytearray(model.read_bytes())
-    matrices = []
-    with h5py.File(model) as file:
-        file["model_weights"].visititems(
-            lambda _, item: matrices.append(item) if getattr(item, "ndim", 0) == 2 else None
-        )
-        content[matrices[0].id.get_offset() + 10] ^= 4
-    model.write_bytes(content)
-    model_file.load(model)
-    with pytest.raises(
-        FileError, match=r"best.h5 has SHA-256 [0-9a-f]{64} and best.card.json lists SHA-256 [0-9a-f]{64}"
-    ):
-        model_file.verify(model)
-
-
-def test_verify_without_a_card(model):
-    """A model without a card cannot be checked, which is no error."""
-    assert model_file.verify(model) is None
-
-
-def test_verify_knows_a_renamed_pair(model):
-    """A model and its card may be renamed together; a card of other files is refused."""
-    write_card(model)
-    renamed = model.rename(model.with_name("shirts.h5"))
-    model.with_suffix(".card.json").rename(renamed.with_suffix(".card.json"))
-    assert model_file.verify(renamed) is not None
-    renamed.write_bytes(b"another")
-    with pytest.raises(FileError, match=r"shirts\.card\.json lists only best\.h5"):
-        model_file.verify(renamed)
-
-
-@pytest.mark.parametrize(
-    ("card", "message"),
-    [
-        pytest.param("{", "JSONDecodeError", id="not-json"),
-        pytest.param("\xff", "UnicodeDecodeError", id="not-text"),
-        pytest.param("[1]", "must be a JSON object", id="not-an-object"),
-        pytest.param("{}", "must have study, trial, .*files", id="empty"),
-        pytest.param(json.dumps(CARD | {"files": []}), r"describe its files, but .* says \[\]", id="files"),
-        pytest.param(json.dumps(CARD | {"outputs": "x"}), r"describe its outputs, but .* says 'x'", id="outputs"),
-        pytest.param(json.dumps(CARD | {"code": {"a": 1}}), r"describe its code, but .* says", id="code"),
-        pytest.param(json.dumps(CARD | {"classes": [1]}), r"describe its classes, but .* says \[1\]", id="classes"),
-        pytest.param(json.dumps(CARD | {"dataset": "digits"}), "describe its dataset", id="dataset"),
-        pytest.param(json.dumps(CARD | {"dataset": {"name": "x", "merge": 1}}), "describe its dataset", id="merge"),
-    ],
-)
-def test_refuses_a_broken_card(tmp_path, card, message):
-    """A card that is damaged or incomplete is refused, and named."""
-    (tmp_path / "best.card.json").write_text(card, encoding="latin-1")
-    with pytest.raises(FileError, match=message) as caught:
-        model_file.read_card(tmp_path / "best.h5")
-    assert "best.card.json" in str(caught.value)
-    assert str(caught.value).endswith("Export the model again, or move the card away.")
