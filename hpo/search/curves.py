@@ -50,6 +50,7 @@ class Curves:
         self.sign = 1.0 if definition.search_direction == "maximize" else -1.0
         self._trains = isinstance(definition.task, Train)
         self.max_epochs = definition.budget.max_epochs if self._trains else 1
+        self._whole = definition.whole_params
         self._is_kept = is_kept
         # Else the same seed would not give the same search: no two runs take the same time.
         self._counts_seconds = definition.budget.seconds is not None
@@ -80,7 +81,7 @@ class Curves:
         state = counted[-1].state if counted else "running"  # one that was lost runs again before anything else
         timed = [attempt.seconds for attempt in attempts if attempt.seconds is not None]
         longest = max(attempts, key=lambda attempt: len(attempt.values))
-        epochs = last.params.get("epochs", self.max_epochs) if self._trains else 1
+        epochs = self._whole(last.params).get("epochs", self.max_epochs) if self._trains else 1
         return Curve(
             number=number,
             params=last.params,

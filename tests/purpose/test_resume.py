@@ -23,6 +23,7 @@ STUDY = """
 import itertools, os, random, signal
 from pathlib import Path
 from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.samplers import RandomSampler
 from hpo import Budget, Search, Train
 from hpo.study.budget import Stopping
 
@@ -61,7 +62,7 @@ study = Search(
         "run": IntDistribution(0, 2),
     }},
     warm_starts=[{{"dropout": 0.3, "is_random": run > 0, "run": run}} for run in range(3)],
-    base={{"batch_size": 32}}, budget=Budget(trials=3, max_epochs=8),
+    base={{"batch_size": 32}}, budget=Budget(trials=3, max_epochs=8), sampler=RandomSampler(),
 )
 """
 
