@@ -32,11 +32,12 @@ from hpo.trial import training
 # Half precision, so that the test sees that what is exported is not; and a trial that fails.
 STUDY = """
 from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.samplers import RandomSampler
 from hpo import Budget, Search, Train
 from hpo.models import build_cnn
 
 study = Search(
-    name="small", task=Train(data="digits", model=build_cnn, precision="mixed_bfloat16"),
+    name="small", sampler=RandomSampler(), task=Train(data="digits", model=build_cnn, precision="mixed_bfloat16"),
     budget=Budget(trials=2, max_epochs=3),
     space={"filters": IntDistribution(4, 6), "pooling": CategoricalDistribution(["max", "median"]),
            "batch_norm": CategoricalDistribution([True])},
