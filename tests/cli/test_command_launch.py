@@ -26,7 +26,7 @@ from hpo.storage.url import resolve_url
         pytest.param(["--study", "digits-cnn", "--workers", "0"], ["--workers", "'0'", "at least 1"], id="no-worker"),
         pytest.param(["--study", "digits-cnn", "--workers", "many"], ["--workers", "'many'", "auto"], id="many"),
         pytest.param(
-            ["--study", "digits-cnn", "--gpus", "0"], ["GPU 0", "there are 0", "--gpus none"], id="no-such-gpu"
+            ["--study", "digits-cnn", "--gpus", "0"], ["GPU 0", "but 0 can be used", "--gpus none"], id="no-such-gpu"
         ),
         pytest.param(["--study", "digits-cnn", "--subset", "5000"], ["1437", "5000", "Leave it out"], id="subset"),
     ],
