@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hpo.cli.durations import duration
 from hpo.results.status import StudyStatus
-from hpo.study.budget import UNLIMITED
+from hpo.study.budget import limited
 from hpo.study.found import Study
 from hpo.study.task import Train
 from hpo.workers.launch import Show
@@ -121,7 +121,7 @@ def remaining_seconds(status: StudyStatus) -> float | None:
     left = []
     if "seconds" in status.limits:
         left.append(status.limits["seconds"] - status.seconds)
-    if status.finished >= 2 and status.budget < UNLIMITED:
+    if status.finished >= 2 and limited(status.budget) is not None:
         left.append(status.seconds / status.finished * (status.budget - status.finished))
     if status.epochs and "total_epochs" in status.limits:
         left.append(status.seconds / status.epochs * (status.limits["total_epochs"] - status.epochs))

@@ -20,12 +20,7 @@ from hpo.search.pruning import Judge, StopReason, judged_by_pruner
 from hpo.search.sampling import begin, draws_in_turn, has_untried, kept, reseed, shared
 from hpo.storage.database import retry_of, study_lock
 from hpo.storage.leases import HeartbeatMonitor, give_back, give_back_lost
-from hpo.storage.records import (
-    ClaimRecord,
-    Configuration,
-    result_of,
-    token_of,
-)
+from hpo.storage.records import ClaimRecord, Configuration, result_of, token_of
 from hpo.storage.stored_study import budget_of, is_amended, limits_of, set_ended
 from hpo.storage.trial_rows import take_waiting
 from hpo.study.code_hash import digest

@@ -54,21 +54,19 @@ class Curves:
         self._is_kept = is_kept
         # Else the same seed would not give the same search: no two runs take the same time.
         self._counts_seconds = definition.budget.seconds is not None
-        self._ended: dict[int, Attempt | None] = {}
+        self._ended: dict[int, Attempt] = {}
 
     def configurations(self, trials: Iterable[FrozenTrial]) -> Configurations:
         """The trials that hpo claimed, by their configuration."""
         found: Configurations = {}
         for trial in trials:
-            if trial._trial_id not in self._ended:
-                attempt = self._read(trial)
-                # One that was given back by a mended failure is read once more: it counted as failed before.
-                if attempt is not None and attempt.state in ("paused", "ended", "lost"):
-                    self._ended[trial._trial_id] = attempt
-            else:
-                attempt = self._ended[trial._trial_id]
-            if attempt is not None:
-                found.setdefault(attempt.configuration.number, []).append(attempt)
+            attempt = self._ended.get(trial._trial_id) or self._read(trial)
+            if attempt is None:
+                continue
+            # Not one that failed: it may be given back once its code is mended.
+            if attempt.state in ("paused", "ended", "lost"):
+                self._ended[trial._trial_id] = attempt
+            found.setdefault(attempt.configuration.number, []).append(attempt)
         return found
 
     def of(self, configurations: Configurations) -> list[Curve]:
@@ -77,8 +75,7 @@ class Curves:
 
     def _curve(self, number: int, attempts: Sequence[Attempt]) -> Curve:
         last = attempts[-1]
-        counted = [attempt for attempt in attempts if attempt.state != "lost"]
-        state = counted[-1].state if counted else "running"  # one that was lost runs again before anything else
+        state = "running" if last.state == "lost" else last.state  # one that was lost runs again before anything else
         timed = [attempt.seconds for attempt in attempts if attempt.seconds is not None]
         longest = max(attempts, key=lambda attempt: len(attempt.values))
         epochs = self._whole(last.params).get("epochs", self.max_epochs) if self._trains else 1
@@ -87,7 +84,7 @@ class Curves:
             params=last.params,
             values=() if state == "failed" else longest.values,
             epochs=min(epochs, self.max_epochs),
-            state="running" if last.state == "lost" else state,  # type: ignore[arg-type]
+            state=state,
             is_kept=state != "paused" or self._is_kept(last.configuration),
             seconds=timed[-1] if timed and self._counts_seconds else None,
         )

@@ -74,11 +74,8 @@ class Encoding:
         rows = units.copy()
         for column, hint in self._hints.items():
             if self.is_choice[column]:
-                # Half of them take the hint itself.
-                chosen = np.where(units[near_hint, column] < 0.5, hint, 2 * units[near_hint, column] - 1)
-                rows[near_hint, column] = np.where(
-                    units[near_hint, column] < 0.5, (hint + 0.5) / self._sizes[column], chosen
-                )
+                places = units[near_hint, column]  # half of them take the hint itself
+                rows[near_hint, column] = np.where(places < 0.5, (hint + 0.5) / self._sizes[column], 2 * places - 1)
             else:
                 offset = _NEAR_HINT * math.sqrt(12) * (units[near_hint, column] - 0.5)
                 rows[near_hint, column] = _mirrored(hint + offset)

@@ -88,11 +88,11 @@ class FreezeThaw:
         hints: values that are likely to be good, by parameter.
     """
 
-    def __init__(self, space: Space, max_epochs: int, *, seed: int, hints: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, space: Space, max_epochs: int, *, seed: int, hints: Mapping[str, Any]) -> None:
         self._max_epochs = max_epochs
         self._seed = seed
-        self._encoding = Encoding(space, hints or {})
-        self._proposals = Proposals(space, self._encoding, seed=seed, hints=hints or {})
+        self._encoding = Encoding(space, hints)
+        self._proposals = Proposals(space, self._encoding, seed=seed, hints=hints)
         self._looks = _looks(max_epochs)
 
     def pause_after(self, done: int, epochs: int) -> int:

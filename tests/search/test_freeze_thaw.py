@@ -47,7 +47,7 @@ def _curves(count: int, shape: str = "rising", **fields: Any) -> list[Curve]:
 
 
 def _search(space: Space = SPACE, **fields: Any) -> FreezeThaw:
-    return FreezeThaw(space, MOST, **{"seed": 0, **fields})
+    return FreezeThaw(space, MOST, **{"seed": 0, "hints": {}, **fields})
 
 
 def _run(search: FreezeThaw, trials: int) -> list[Curve]:
@@ -152,7 +152,7 @@ def test_of_two_equally_promising_ones_the_cheaper_goes_first(cheap: int) -> Non
 
 def test_a_configuration_is_looked_at_ever_more_rarely() -> None:
     """And last at its own end, which may be earlier than that of others."""
-    search = FreezeThaw(SPACE, 50, seed=0)
+    search = FreezeThaw(SPACE, 50, seed=0, hints={})
     looks = [0]
     while looks[-1] < 50:
         looks.append(search.pause_after(looks[-1], 50))

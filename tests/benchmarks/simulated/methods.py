@@ -36,7 +36,7 @@ class Ours:
     def __init__(self, problem: Problem, seed: int, epochs: int) -> None:
         self._most = problem.max_epochs
         self._epochs = epochs
-        self._search = FreezeThaw(Space(problem.space), self._most, seed=seed)
+        self._search = FreezeThaw(Space(problem.space), self._most, seed=seed, hints={})
         self._configurations: list[_Configuration] = []
         self._decision: Begin | Continue | None = None  # of a pause, which the next claim would come to again
         self._spent = 0
