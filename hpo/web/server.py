@@ -43,10 +43,11 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
-        # http.server's method looks up the host's full name, which takes seconds without a DNS server.
+        """Bind without looking up the host's full name, which takes http.server seconds where no DNS server answers."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.socket.getsockname()[:2]
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log a connection that the browser broke off; the base class would print its traceback."""
         _log.debug("The connection from %s broke.", client_address, exc_info=True)
