@@ -1,7 +1,6 @@
 """A small search on scikit-learn's bundled digits: needs no download and ends within a few minutes anywhere."""
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import HyperbandPruner
 
 from hpo import Budget, Search, Train
 from hpo.models import build_cnn
@@ -20,6 +19,5 @@ study = Search(
         "batch_size": CategoricalDistribution([32, 64, 128]),
     },
     budget=Budget(trials=12, max_epochs=9),
-    pruner=HyperbandPruner(min_resource=1, max_resource=9, reduction_factor=3),
     seed=0,
 )

@@ -24,15 +24,17 @@ class Finding:
 
     Args:
         broken: each rule with a line for each time it was broken; none is what is wanted.
-        budget: trials that were asked for.
-        finished: trials that count and have ended.
-        attempts: trials in all, those given back included.
+        budget: configurations that were asked for.
+        finished: configurations that have ended, or were paused and not continued.
+        pauses: trials after which their configuration was continued.
+        attempts: trials in all, those given back and those paused included.
         repeated: epochs that were trained more than once.
     """
 
     broken: dict[str, list[str]]
     budget: int
     finished: int
+    pauses: int
     attempts: int
     repeated: int
 
@@ -58,7 +60,9 @@ def check(run_dir: RunDir, url: str, name: str, *, is_kept: bool) -> Finding:
 
 def find(trials: list[FrozenTrial], events: list[Event], *, budget: int, is_kept: bool) -> Finding:
     """What trials, with hpo's records of who claimed them, and events come to; ``is_kept`` as in ``check``."""
-    finished = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
+    ended = [trial for trial in trials if trial.state.is_finished() and not was_given_back(trial)]
+    pauses = _pauses(ended)
+    finished = [trial for trial in ended if trial.number not in pauses]
     repeated = _repeated(events)
     broken = {
         "claimed twice": _claims(events),
@@ -80,7 +84,7 @@ def find(trials: list[FrozenTrial], events: list[Event], *, budget: int, is_kept
     }
     if len(finished) != budget:
         broken["budget"].append(f"{len(finished)} trials finished, but the budget is {budget}")
-    return Finding(broken, budget, len(finished), len(trials), sum(map(len, repeated.values())))
+    return Finding(broken, budget, len(finished), len(pauses), len(trials), sum(map(len, repeated.values())))
 
 
 def read_events(run_dir: RunDir, name: str) -> list[Event]:
@@ -126,7 +130,7 @@ def _records(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
 
 
 def _attempts(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
-    """Each attempt of a configuration has one trial, and each configuration one result."""
+    """Each attempt of a configuration has one trial, and each configuration one result, whatever pauses came before."""
     violations = []
     # One that nobody began and that was given back is of a claim whose answer was lost.
     begun = {event["trial"] for event in events if event["event"] == "claim"}
@@ -135,13 +139,28 @@ def _attempts(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
     for (configuration, attempt), count in Counter((c["configuration"], c["attempt"]) for c in claims).items():
         if count > 1:
             violations.append(f"attempt {attempt} of configuration {configuration} has {count} trials")
+    ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    pauses = _pauses(ended)
     results = Counter(
         trial.user_attrs["claim"]["configuration"]
-        for trial in trials
-        if "claim" in trial.user_attrs and trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        for trial in ended
+        if "claim" in trial.user_attrs and trial.number not in pauses
     )
     violations += [f"configuration {number} has {count} results" for number, count in results.items() if count > 1]
     return violations
+
+
+def _pauses(ended: list[FrozenTrial]) -> set[int]:
+    """The trials that were paused, and whose configuration has a later result."""
+    last: dict[int, int] = defaultdict(int)
+    claimed = [(trial, trial.user_attrs["claim"]) for trial in ended if "claim" in trial.user_attrs]
+    for _trial, claim in claimed:
+        last[claim["configuration"]] = max(last[claim["configuration"]], claim["attempt"])
+    return {
+        trial.number
+        for trial, claim in claimed
+        if trial.user_attrs.get("stop_reason") == "paused" and claim["attempt"] < last[claim["configuration"]]
+    }
 
 
 def _overlaps(events: list[Event]) -> list[str]:
@@ -187,19 +206,19 @@ def _results(trials: list[FrozenTrial], events: list[Event]) -> list[str]:
 
 
 def _trained_again(events: list[Event], repeated: dict[int, list[int]]) -> list[str]:
-    """An attempt trains one epoch again at most, none after a signal, and goes on from one that was trained."""
+    """One epoch at most is trained again, none after a signal or a pause, and none is skipped."""
     violations = [
         f"trial {number} trained epochs {epochs} again" for number, epochs in repeated.items() if len(epochs) > 1
     ]
     configuration = {event["trial"]: event["configuration"] for event in events if event["event"] == "claim"}
-    signalled: dict[int, bool] = {}  # by configuration, whether its last attempt ended so
+    in_order: dict[int, bool] = {}  # by configuration, whether its last attempt ended by a signal or a pause
     trained: dict[int, int] = defaultdict(int)
     for event in events:
         number = configuration.get(event["trial"], event["trial"])
-        if event["event"] == "claim" and signalled.get(number) and repeated.get(event["trial"]):
-            violations.append(f"trial {event['trial']} trained {repeated[event['trial']]} again after a signal")
-        if event["event"] in ("claim", "give_back"):
-            signalled[number] = bool(event.get("signal"))
+        if event["event"] == "claim" and in_order.get(number) and repeated.get(event["trial"]):
+            violations.append(f"trial {event['trial']} trained {repeated[event['trial']]} again without a kill")
+        if event["event"] in ("claim", "give_back", "told"):
+            in_order[number] = bool(event.get("signal")) or event["event"] == "told"
         if event["event"] == "resume" and event["epoch"] > trained[number]:
             violations.append(
                 f"trial {event['trial']} went on from epoch {event['epoch']}, but {trained[number]} were trained"

@@ -53,7 +53,7 @@ leases.BEAT = processes.BEAT = 1
 leases.LEASE = processes.LEASE = 5
 """
 
-# A network that trains six epochs of bundled digits in two seconds, and is kept epoch by epoch.
+# A network that trains six epochs of bundled digits in two seconds, is kept epoch by epoch, and paused between them.
 TRAINED = """
 import dataclasses
 from hpo import Budget

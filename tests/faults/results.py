@@ -18,12 +18,13 @@ _TEXT = """# Faults
 
 Written by `pytest -m faults_full -n 0 tests/faults`, whole or in parts: a run replaces the rows of what it tests.
 After each row the checker of `tests/faults/checker.py` found no violation: each attempt claimed once, attempts of one
-configuration never at once, as many trials finished as the budget says, none failed, none left running, no attempt
-that trained more than one epoch again where epochs are kept, and each result in the storage as a worker reported it.
+configuration never at once, as many configurations finished as the budget says, none failed, none left running, each
+with one result after whatever pauses it had, no attempt that trained more than one epoch again where epochs are kept,
+and each result in the storage as a worker reported it.
 That 100 flipped or truncated checkpoints of 100 are found out is tested each time, in `tests/trial/test_checkpoint.py`.
 
-| fault | storage | faults | trials finished | attempts | epochs trained again | run |
-|---|---|---|---|---|---|---|
+| fault | storage | faults | configurations finished | pauses | attempts | epochs trained again | run |
+|---|---|---|---|---|---|---|---|
 {rows}
 
 ## Stock Optuna, the same kills and the same checker
@@ -90,7 +91,10 @@ class Results:
                 fault,
                 storage,
                 sum(faults for faults, _finding in found),
-                *(sum(getattr(f, name) for _faults, f in found) for name in ("finished", "attempts", "repeated")),
+                *(
+                    sum(getattr(f, name) for _faults, f in found)
+                    for name in ("finished", "pauses", "attempts", "repeated")
+                ),
                 _run(),
             )
 

@@ -20,7 +20,8 @@ from hpo.trial.events import EventLog
 class History:
     """A study with what its workers logged, both written by hand: nothing wrong in it yet.
 
-    Configuration 0 was lost in its second epoch and went on as trial 1 from its first; configuration 2 ran through.
+    Configuration 0 was lost in its second epoch and went on as trial 1 from its first; configuration 2 was paused and
+    went on as trial 3.
     """
 
     def __init__(self, storage: BaseStorage, run_dir: RunDir) -> None:
@@ -36,7 +37,9 @@ class History:
             self.report(1, epoch=epoch, value=0.2)
         self.tell(1, 0.2)
         self.claim(2, configuration=2, attempt=1)
-        self.tell(2, 0.3)
+        self.tell(2, 0.3, state=TrialState.PRUNED, stop_reason="paused")
+        self.claim(3, configuration=2, attempt=2)
+        self.tell(3, 0.3)
 
     def claim(self, number: int, *, configuration: int, attempt: int) -> None:
         claim = {"configuration": configuration, "attempt": attempt}
@@ -48,10 +51,10 @@ class History:
         self.study._storage.set_trial_intermediate_value(trial_id, epoch, value)
         self.log.write("report", trial=number, epoch=epoch, value=value)
 
-    def tell(self, number: int, value: float) -> None:
+    def tell(self, number: int, value: float, *, state: TrialState = TrialState.COMPLETE, **records: Any) -> None:
         for event in ("tell", "told"):
-            self.log.write(event, trial=number, state="COMPLETE", value=value)
-        self.end(number, TrialState.COMPLETE, value)
+            self.log.write(event, trial=number, state=state.name, value=value)
+        self.end(number, state, value, **records)
 
     def end(self, number: int, state: TrialState, value: float | None, **records: Any) -> None:
         trial_id = self.study.trials[number]._trial_id
@@ -78,8 +81,8 @@ def _double_claim(history: History) -> None:
 
 
 def _double_attempt(history: History) -> None:
-    history.claim(3, configuration=0, attempt=2)
-    history.end(3, TrialState.FAIL, None, given_back=True)
+    history.claim(4, configuration=0, attempt=2)
+    history.end(4, TrialState.FAIL, None, given_back=True)
 
 
 def _overlap(history: History) -> None:
@@ -87,8 +90,8 @@ def _overlap(history: History) -> None:
 
 
 def _two_results(history: History) -> None:
-    history.claim(3, configuration=2, attempt=2)
-    history.tell(3, 0.3)
+    history.claim(4, configuration=2, attempt=2)
+    history.tell(4, 0.3)
 
 
 def _lost_result(history: History) -> None:
@@ -96,50 +99,59 @@ def _lost_result(history: History) -> None:
 
 
 def _result_of_nobody(history: History) -> None:
-    history.claim(3, configuration=3, attempt=1)
-    history.end(3, TrialState.COMPLETE, 0.7)
+    history.claim(4, configuration=3, attempt=1)
+    history.end(4, TrialState.COMPLETE, 0.7)
 
 
 def _running(history: History) -> None:
-    history.claim(3, configuration=3, attempt=1)
+    history.claim(4, configuration=3, attempt=1)
 
 
 def _too_many(history: History) -> None:
-    history.claim(3, configuration=3, attempt=1)
-    history.tell(3, 0.4)
+    history.claim(4, configuration=3, attempt=1)
+    history.tell(4, 0.4)
 
 
 def _failed(history: History) -> None:
-    history.claim(3, configuration=3, attempt=1)
-    history.end(3, TrialState.FAIL, None, stop_reason="error", failure="OSError: lost")
+    history.claim(4, configuration=3, attempt=1)
+    history.end(4, TrialState.FAIL, None, stop_reason="error", failure="OSError: lost")
 
 
 def _two_epochs_again(history: History) -> None:
-    history.claim(3, configuration=0, attempt=3)
+    history.claim(4, configuration=0, attempt=3)
     for epoch in (1, 2):
-        history.report(3, epoch=epoch, value=0.1)
+        history.report(4, epoch=epoch, value=0.1)
 
 
 def _again_after_a_signal(history: History) -> None:
-    history.claim(3, configuration=3, attempt=1)
-    history.report(3, epoch=1, value=0.1)
-    history.log.write("give_back", trial=3, signal=15)
-    history.claim(4, configuration=3, attempt=2)
+    history.claim(4, configuration=3, attempt=1)
     history.report(4, epoch=1, value=0.1)
+    history.log.write("give_back", trial=4, signal=15)
+    history.claim(5, configuration=3, attempt=2)
+    history.report(5, epoch=1, value=0.1)
+
+
+def _again_after_a_pause(history: History) -> None:
+    history.claim(4, configuration=3, attempt=1)
+    history.report(4, epoch=1, value=0.1)
+    history.tell(4, 0.1, state=TrialState.PRUNED, stop_reason="paused")
+    history.claim(5, configuration=3, attempt=2)
+    history.report(5, epoch=1, value=0.1)
+    history.tell(5, 0.1)
 
 
 def _resumed_too_late(history: History) -> None:
-    history.claim(3, configuration=3, attempt=1)
-    history.report(3, epoch=1, value=0.1)
-    history.claim(4, configuration=3, attempt=2)
-    history.log.write("resume", trial=4, epoch=4)
+    history.claim(4, configuration=3, attempt=1)
+    history.report(4, epoch=1, value=0.1)
+    history.claim(5, configuration=3, attempt=2)
+    history.log.write("resume", trial=5, epoch=4)
 
 
 def _another_claim(history: History) -> None:
     history.study.add_trial(
         optuna.create_trial(state=TrialState.RUNNING, user_attrs={"claim": {"configuration": 7, "attempt": 3}})
     )
-    history.log.write("claim", trial=3, configuration=0, attempt=1)
+    history.log.write("claim", trial=4, configuration=0, attempt=1)
 
 
 def _unclaimed(history: History) -> None:
@@ -162,15 +174,16 @@ def _another_report(history: History) -> None:
         pytest.param(_overlap, "configuration 0: trial 0 went on after trial 1 began", id="overlap"),
         pytest.param(_two_results, "configuration 2 has 2 results", id="two-results"),
         pytest.param(_lost_result, "trial 0 was told as 0.9, but is stored as ('FAIL', None)", id="lost-result"),
-        pytest.param(_result_of_nobody, "trial 3 is stored as ('COMPLETE', 0.7), but", id="result-of-nobody"),
-        pytest.param(_running, "trial 3 is still RUNNING", id="left-running"),
+        pytest.param(_result_of_nobody, "trial 4 is stored as ('COMPLETE', 0.7), but", id="result-of-nobody"),
+        pytest.param(_running, "trial 4 is still RUNNING", id="left-running"),
         pytest.param(_too_many, "3 trials finished, but the budget is 2", id="over-budget"),
-        pytest.param(_failed, "trial 3 failed (error): OSError: lost", id="failed"),
-        pytest.param(_two_epochs_again, "trial 3 trained epochs [1, 2] again", id="epochs-repeated"),
-        pytest.param(_again_after_a_signal, "trial 4 trained [1] again after a signal", id="epoch-after-a-signal"),
-        pytest.param(_resumed_too_late, "trial 4 went on from epoch 4, but 1 were trained", id="epochs-left-out"),
-        pytest.param(_another_claim, "trial 3 was claimed as (0, 1), but is stored as", id="another-claim"),
-        pytest.param(_unclaimed, "trial 3 is COMPLETE, but nobody claimed it", id="claimed-by-nobody"),
+        pytest.param(_failed, "trial 4 failed (error): OSError: lost", id="failed"),
+        pytest.param(_two_epochs_again, "trial 4 trained epochs [1, 2] again", id="epochs-repeated"),
+        pytest.param(_again_after_a_signal, "trial 5 trained [1] again without a kill", id="epoch-after-a-signal"),
+        pytest.param(_again_after_a_pause, "trial 5 trained [1] again without a kill", id="epoch-after-a-pause"),
+        pytest.param(_resumed_too_late, "trial 5 went on from epoch 4, but 1 were trained", id="epochs-left-out"),
+        pytest.param(_another_claim, "trial 4 was claimed as (0, 1), but is stored as", id="another-claim"),
+        pytest.param(_unclaimed, "trial 4 is COMPLETE, but nobody claimed it", id="claimed-by-nobody"),
         pytest.param(_unstored, "trial 5 is in no storage", id="not-stored"),
         pytest.param(_another_report, "trial 2 reported 0.9 at epoch 1, but None is stored", id="lost-report"),
     ],
