@@ -51,6 +51,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "command",
         "database",
         "records",
+        "times",
         "trial_rows",
         "environment",
         "stored_study",
@@ -58,7 +59,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "leases",
     ),
     "search": (
-        *("sampling", "pruning", "encoding", "proposals", "surrogate", "freeze_thaw", "curves", "limits", "claims"),
+        *("sampling", "encoding", "proposals", "surrogate", "freeze_thaw", "attempts", "history"),
+        *("limits", "pruning", "claims"),
     ),
     "results": ("trials", "status", "disk", "repeats", "table", "report"),
     "trial": (

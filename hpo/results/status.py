@@ -9,9 +9,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.results.trials import TrialRecord, ranked, records_of
-from hpo.search.limits import busy_seconds
 from hpo.storage import stored_study
 from hpo.storage.records import claim_of, continued, is_paused, was_given_back
+from hpo.storage.times import busy_seconds
 from hpo.study.budget import limited
 
 

@@ -11,10 +11,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from hpo.errors import StudyError
-from hpo.search.limits import ended_at, started_at
 from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of
 from hpo.storage.records import CONTINUED, PAUSED, ClaimRecord, ResultRecord, claim_of, continued, result_of
+from hpo.storage.times import ended_at, started_at
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Claiming trials: exactly as many as the budget has, each by one worker, whoever joins, dies or comes back."""
 
 import contextlib
-import math
 import time
 import uuid
 from collections.abc import Callable
@@ -9,20 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from hpo.errors import StudyAmended, StudyError
-from hpo.search.curves import Attempt, Configurations, Curves
 from hpo.search.freeze_thaw import Begin, Continue, FreezeThaw
+from hpo.search.history import History
 from hpo.search.limits import Spent, spent_of
 from hpo.search.proposals import key_of
-from hpo.search.pruning import Judge, StopReason, judged_by_pruner
+from hpo.search.pruning import Judge, judged_by_clock, judged_by_pruner, judged_by_search
 from hpo.search.sampling import begin, draws_in_turn, has_untried, kept, reseed, shared
 from hpo.storage.database import retry_of, study_lock
 from hpo.storage.leases import HeartbeatMonitor, give_back, give_back_lost
 from hpo.storage.records import ClaimRecord, Configuration, result_of, token_of
 from hpo.storage.stored_study import budget_of, is_amended, limits_of, set_ended
-from hpo.storage.trial_rows import take_waiting
+from hpo.storage.trial_rows import take_waiting, trials_by_number
 from hpo.study.code_hash import digest
 from hpo.study.found import FoundStudy
 from hpo.study.search import Search
@@ -81,11 +80,11 @@ class Claims:
     ) -> None:
         definition = found.definition
         self._study = shared(study, definition.explicit_sampler(), definition.explicit_pruner(), definition.seed)
-        self._curves = Curves(definition, is_kept)
+        self._history = History(self._study, definition, is_kept)
         self._search = None
         if isinstance(definition, Search) and definition.is_freeze_thaw:
             self._search = FreezeThaw(
-                definition.search_space, self._curves.max_epochs, seed=definition.seed, hints=definition.hints
+                definition.search_space, self._history.max_epochs, seed=definition.seed, hints=definition.hints
             )
         self._found = found
         self._definition = definition
@@ -104,36 +103,37 @@ class Claims:
         return retry_of(self._study._storage)(self._next)
 
     def _next(self) -> Claim | Wait | None:
-        storage, study_id = self._study._storage, self._study._study_id
         decision: Begin | Continue | None = None
         while True:
-            with study_lock(storage, study_id):
+            with study_lock(self._study._storage, self._study._study_id):
                 if is_amended(self._study, self._found):
                     raise StudyAmended(
                         f"Study {self._study.study_name!r} was amended by another launch: this worker ends. "
                         "Start it again if the code here is the amended one."
                     )
-                trials = self._give_back_lost(self._study.get_trials(deepcopy=False))
-                configurations = self._curves.configurations(trials)
-                spent = self._spent(trials, configurations)
-                taken = None if spent.reached else self._take(trials, configurations, may_begin=spent.may_begin)
+                self._give_back_lost()
+                spent = self._spent()
+                taken = None if spent.reached else self._take(may_begin=spent.may_begin)
                 if taken is None and decision is not None and not spent.reached:
-                    taken = self._carry_out(decision, configurations, may_begin=spent.may_begin)
+                    taken = self._carry_out(decision, may_begin=spent.may_begin)
                 if taken is not None and draws_in_turn(self._study.sampler):
                     return self._drawn(*taken, seconds_left=spent.seconds_left)
             # Out of the lock: sampling and deciding take milliseconds.
             if taken is not None:
                 return self._begun(*taken, seconds_left=spent.seconds_left)
-            decision = None if spent.reached else self._decide(configurations, spent)
+            decision = None if spent.reached else self._decide(spent)
             if decision is None:
-                if any(attempts[-1].state == "running" for attempts in configurations.values()):
+                if self._history.in_state("running"):
                     return Wait()
                 set_ended(self._study, spent.reached or ("space" if spent.may_begin else "trials"))
                 return None
 
-    def _decide(
-        self, configurations: Configurations, spent: Spent, looked_at: int | None = None
-    ) -> Begin | Continue | None:
+    def _spent(self) -> Spent:
+        """What has been spent of the budget, as it is now."""
+        self._history.update()
+        return spent_of(self._history, {**limits_of(self._study), "trials": budget_of(self._study)})
+
+    def _decide(self, spent: Spent, looked_at: int | None = None) -> Begin | Continue | None:
         """What the freeze-thaw search runs next; None if Optuna's sampler decides, or nothing is worth running.
 
         Args:
@@ -141,21 +141,19 @@ class Claims:
         """
         if self._search is None:
             return None
-        curves = self._curves.of(configurations)
-        paused = [replace(curve, state="paused") if curve.number == looked_at else curve for curve in curves]
-        return self._search.next(paused, spent=spent.part, may_begin=spent.may_begin)
+        curves = [
+            replace(curve, state="paused") if curve.number == looked_at else curve for curve in self._history.curves()
+        ]
+        return self._search.next(curves, spent=spent.part, may_begin=spent.may_begin)
 
-    def _carry_out(
-        self, decision: Begin | Continue, configurations: Configurations, *, may_begin: bool
-    ) -> tuple[int, Configuration] | None:
+    def _carry_out(self, decision: Begin | Continue, *, may_begin: bool) -> tuple[int, Configuration] | None:
         """Make the trial that was decided on; None if others have changed what the decision was made by."""
         if isinstance(decision, Continue):
-            last = configurations[decision.number][-1]
-            return self._again(last) if last.state == "paused" else None
-        known = {key_of(attempts[-1].params) for attempts in configurations.values()}
-        if not may_begin or key_of(decision.params) in known:
+            is_paused = self._history.curve(decision.number).state == "paused"
+            return self._again(decision.number) if is_paused else None
+        if not may_begin or key_of(decision.params) in self._history.known:
             return None
-        return self._create(self._new_configuration(configurations), _fixed(decision.params))
+        return self._create(self._new_configuration(), _fixed(decision.params))
 
     def _drawn(self, trial_id: int, configuration: Configuration, seconds_left: float | None) -> Claim:
         """A claim whose parameters are all there, so that no other process draws the same."""
@@ -175,52 +173,47 @@ class Claims:
             raise
         return Claim(trial, configuration, self._judge(trial, configuration, seconds_left))
 
-    def _give_back_lost(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Give back what has lost its worker; the trials as they are then."""
-        lost = give_back_lost(self._study, self._monitor)
-        for trial in trials:
+    def _give_back_lost(self) -> None:
+        """Give back what has lost its worker."""
+        self._history.update()
+        give_back_lost(self._study, self._monitor)
+        for trial in self._history.open.values():
             # A claim of ours whose answer was lost with the connection: we are not running it.
             if trial.state == TrialState.RUNNING and token_of(trial) == self._token:
                 give_back(self._study, trial._trial_id, "interrupted")
-                lost = True
-        return self._study.get_trials(deepcopy=False) if lost else trials
 
-    def _take(
-        self, trials: list[FrozenTrial], configurations: Configurations, *, may_begin: bool
-    ) -> tuple[int, Configuration] | None:
+    def _take(self, *, may_begin: bool) -> tuple[int, Configuration] | None:
         """Make a trial that runs, or take one that waits; its id and its configuration; None if nothing is left.
 
         In this order: what somebody enqueued, what was lost, what is planned, what Optuna's sampler has not tried.
         """
-        definition = self._definition
+        definition, history = self._definition, self._history
         # Somebody enqueued these with Optuna or in the dashboard.
-        for trial in trials if definition.is_sampled and may_begin else ():
+        for trial in history.open.values() if definition.is_sampled and may_begin else ():
             if trial.state == TrialState.WAITING:
-                configuration = self._new_configuration(configurations)
+                configuration = self._new_configuration()
                 signed = self._signed(configuration).as_attributes()
                 if take_waiting(self._study._storage, trial._trial_id, signed):
                     return trial._trial_id, configuration
-        for attempts in configurations.values():
-            # All of them: a claim whose answer was lost may have been made twice, and one of the two given back.
-            was_lost = attempts[-1].state == "lost" and all(each.state in ("lost", "paused") for each in attempts)
-            # Only the end of the study's time pauses a trial of one that Optuna's sampler and pruner search.
-            was_lost = was_lost or (attempts[-1].state == "paused" and self._search is None)
-            if was_lost and (may_begin or any(each.state == "paused" for each in attempts)):
-                return self._again(attempts[-1])
+        # Only the end of the study's time pauses a trial of one that Optuna's sampler and pruner search.
+        paused = history.in_state("paused") if self._search is None else []
+        for number in sorted([*history.in_state("lost"), *paused]):
+            if may_begin or any(each.state == "paused" for each in history.attempts[number]):
+                return self._again(number)
         if not may_begin:
             return None
-        configuration = self._new_configuration(configurations)
-        started = [attempts[-1].configuration.origin for attempts in configurations.values()]
         for planned in definition.plan():
-            if planned.origin not in started:
-                return self._create(replace(configuration, origin=planned.origin), _fixed(planned.params))
+            if planned.origin not in history.origins:
+                return self._create(replace(self._new_configuration(), origin=planned.origin), _fixed(planned.params))
         is_drawn = definition.is_sampled and not definition.is_freeze_thaw and not self._study.is_stopped
+        trials = trials_by_number(self._study).values()
         if is_drawn and has_untried(self._study.sampler, definition.search_space, trials):
-            return self._create(configuration, {})
+            return self._create(self._new_configuration(), {})
         return None
 
-    def _again(self, last: Attempt) -> tuple[int, Configuration]:
+    def _again(self, number: int) -> tuple[int, Configuration]:
         """Make the next attempt of a configuration, with the parameters that it had."""
+        last = self._history.attempts[number][-1]
         died = result_of(last.trial).stop_reason == "lost_worker"
         before = last.configuration
         configuration = replace(before, attempt=before.attempt + 1, deaths=before.deaths + died)
@@ -237,56 +230,27 @@ class Claims:
         trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)
         return trial_id, configuration
 
-    def _new_configuration(self, configurations: Configurations) -> Configuration:
-        """A configuration that is claimed first.
-
-        Numbered by ours alone: the trials of other programs, which take no lock, must not shift a seed.
-        """
-        number = max(configurations, default=-1) + 1
+    def _new_configuration(self) -> Configuration:
+        """A configuration that is claimed first."""
+        number = self._history.next_number
         return Configuration(number, uuid.uuid4().hex, derive_seed(self._definition.seed, "trial", number))
 
     def _judge(self, trial: optuna.Trial, configuration: Configuration, seconds_left: float | None) -> Judge:
         """What is asked after each epoch of a trial whether it is to end."""
-        trains = isinstance(self._definition.task, Train)  # a function has no checkpoints to go on from
-        if trains and self._search is not None:
-            look = self._look(self._search, configuration.number)
+        if not isinstance(self._definition.task, Train):  # a function has no checkpoints to go on from
+            return judged_by_pruner(trial, is_planned=bool(configuration.origin))
+        number = configuration.number
+
+        def is_to_go_on() -> bool:
+            spent = self._spent()
+            return not spent.reached and self._decide(spent, looked_at=number) == Continue(number)
+
+        if self._search is None:
+            judge = judged_by_pruner(trial, is_planned=bool(configuration.origin))
         else:
-            look = judged_by_pruner(trial, is_planned=bool(configuration.origin))
-        deadline = math.inf if seconds_left is None else time.monotonic() + seconds_left
-
-        def judge(epoch: int) -> StopReason | None:
-            if trains and time.monotonic() >= deadline:
-                return "paused"
-            return look(epoch)
-
-        return judge
-
-    def _look(self, search: FreezeThaw, number: int) -> Judge:
-        """Pauses a configuration, at an epoch at which it is looked at, unless it is the one to continue."""
-        curve = self._curves.of({number: self._now()[0][number]})[0]
-        until = search.pause_after(len(curve.values), curve.epochs)
-
-        def judge(epoch: int) -> StopReason | None:
-            nonlocal until
-            if epoch < until or epoch >= curve.epochs:
-                return None
-            configurations, spent = self._now()
-            if spent.reached or self._decide(configurations, spent, looked_at=number) != Continue(number):
-                return "paused"
-            until = search.pause_after(epoch, curve.epochs)
-            return None
-
-        return judge
-
-    def _now(self) -> tuple[Configurations, Spent]:
-        """All configurations, and what they have spent of the budget."""
-        trials = self._study.at_this_moment().get_trials(deepcopy=False)
-        configurations = self._curves.configurations(trials)
-        return configurations, self._spent(trials, configurations)
-
-    def _spent(self, trials: list[FrozenTrial], configurations: Configurations) -> Spent:
-        budget = {**limits_of(self._study), "trials": budget_of(self._study)}
-        return spent_of(trials, configurations, budget, sign=self._curves.sign)
+            self._history.update()
+            judge = judged_by_search(self._search, self._history.curve(number), is_to_go_on)
+        return judge if seconds_left is None else judged_by_clock(seconds_left, judge)
 
     def _signed(self, configuration: Configuration) -> ClaimRecord:
         code = digest(self._found.code)

@@ -1,8 +1,9 @@
 """Freeze-thaw search: which configuration to begin or to continue next, by the learning curves of all."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -47,18 +48,23 @@ class Curve:
     values: Sequence[float]
     epochs: int
     state: Literal["running", "paused", "ended", "failed"]
-    is_kept: bool = True
+    is_kept: Callable[[], bool] = lambda: True
     seconds: float | None = None
 
-    @property
+    @cached_property
     def best(self) -> float:
         """The best value so far."""
         return max(self.values)
 
+    @cached_property
+    def key(self) -> Key:
+        """The parameters, as they are compared."""
+        return key_of(self.params)
+
     @property
     def done(self) -> int:
         """How many epochs it has that need not be trained again."""
-        return len(self.values) if self.is_kept else 0
+        return len(self.values) if self.is_kept() else 0
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class FreezeThaw:
                 return last
         epochs = sum(len(curve.values) for curve in curves)
         random = np.random.default_rng(derive_seed(self._seed, f"decision after {epochs} epochs", len(curves)))
-        known = {key_of(curve.params) for curve in curves}
+        known = {curve.key for curve in curves}
         seen = [curve for curve in curves if curve.values]
         if len(curves) < _FEW or len(seen) < _FEW - 1 or random.random() < _AT_RANDOM:
             new = self._proposals.next_of_sequence(random, known)

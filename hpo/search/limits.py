@@ -1,14 +1,10 @@
 """When a study has had enough: the limits of its budget, and how much of each has been spent."""
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import FrozenTrial
-
-from hpo.search.curves import Configurations
-from hpo.storage.records import claim_of, result_of
+from hpo.search.history import History
 from hpo.study.budget import UNLIMITED
 
 
@@ -71,62 +67,28 @@ class Spent:
         return None if limit is None else limit - self.seconds
 
 
-def spent_of(
-    trials: Sequence[FrozenTrial], configurations: Configurations, budget: Mapping[str, Any], *, sign: float
-) -> Spent:
-    """What the trials of a study have spent of its budget.
-
-    Args:
-        sign: 1 if the study maximizes, as the values in ``configurations`` do; -1 if it minimizes.
-    """
-    foreign = [trial for trial in trials if claim_of(trial) is None and trial.state.is_finished()]
-    attempts = sorted(
-        (attempt for attempts in configurations.values() for attempt in attempts), key=lambda each: each.trial.number
-    )
-    begun = sum(any(each.state != "lost" for each in attempts) for attempts in configurations.values())
-    best, best_trial = float("-inf"), -1
-    for attempt in attempts:
-        if attempt.values and attempt.state != "failed" and max(attempt.values) > best:
-            best, best_trial = max(attempt.values), attempt.trial.number
-    target = budget.get("target")
+def spent_of(history: History, budget: Mapping[str, Any]) -> Spent:
+    """What the trials of a study have spent of its budget."""
+    target, patience = budget.get("target"), budget.get("patience")
+    best, without_better = float("-inf"), 0
+    if target is not None or patience is not None:
+        best, without_better = _best(history)
     return Spent(
         budget=budget,
-        trials=begun + len(foreign),
-        seconds=busy_seconds(trials) if budget.get("seconds") is not None else 0.0,
-        epochs=sum(max(len(each.values) for each in attempts) for attempts in configurations.values()),
-        target_reached=target is not None and best >= sign * target,
-        without_better=sum(
-            attempts[0].trial.number > best_trial and attempts[-1].state not in ("running", "lost")
-            for attempts in configurations.values()
-        )
-        if best_trial >= 0
-        else 0,
+        trials=history.begun,
+        seconds=history.seconds() if budget.get("seconds") is not None else 0.0,
+        epochs=history.epochs,
+        target_reached=target is not None and best >= history.sign * target,
+        without_better=without_better,
     )
 
 
-def busy_seconds(trials: Iterable[FrozenTrial]) -> float:
-    """The length of the union of all trials' times, in seconds."""
-    total, until, now = 0.0, 0.0, time.time()
-    spans = [(started, ended_at(trial) or now) for trial in trials if (started := started_at(trial)) is not None]
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return total
-
-
-def started_at(trial: FrozenTrial) -> float | None:
-    """When the trial started, in seconds since 1970, UTC; Optuna's local time if another program ran it."""
-    claim = claim_of(trial)
-    if claim and claim.started is not None:
-        return claim.started
-    return None if trial.datetime_start is None else trial.datetime_start.timestamp()
-
-
-def ended_at(trial: FrozenTrial) -> float | None:
-    """When the trial ended, in seconds since 1970, UTC; None while it runs."""
-    if not trial.state.is_finished():
-        return None
-    ended = result_of(trial).ended
-    if ended is not None:
-        return ended
-    return None if trial.datetime_complete is None else trial.datetime_complete.timestamp()
+def _best(history: History) -> tuple[float, int]:
+    """The best value so far, and how many configurations began after it was reached and have ended."""
+    attempts = [each for attempts in history.attempts.values() for each in attempts]
+    reached = [(max(each.values), -each.trial.number) for each in attempts if each.values and each.state != "failed"]
+    if not reached:
+        return float("-inf"), 0
+    best, number = max(reached)
+    later = [attempts for attempts in history.attempts.values() if attempts[0].trial.number > -number]
+    return best, sum(attempts[-1].state not in ("running", "lost") for attempts in later)

@@ -1,6 +1,10 @@
-"""Optuna's pruners as hpo asks them: a configuration that runs again is judged as if its first attempt had gone on."""
+"""When a trial ends before its last epoch: by Optuna's pruner, by the freeze-thaw search, or by the clock.
+
+A configuration that runs again is judged as if its first attempt had gone on.
+"""
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -8,6 +12,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from hpo.search.freeze_thaw import Curve, FreezeThaw
 from hpo.storage.records import configuration_of, was_given_back
 
 StopReason = Literal["pruned", "paused"]
@@ -20,6 +25,32 @@ def judged_by_pruner(trial: optuna.Trial, *, is_planned: bool) -> Judge:
     What the study itself lists runs to its end: the search has to beat it. Still others are compared with it.
     """
     return lambda epoch: "pruned" if should_prune(trial) and not is_planned else None
+
+
+def judged_by_search(search: FreezeThaw, curve: Curve, is_to_go_on: Callable[[], bool]) -> Judge:
+    """Pauses a configuration at an epoch at which the search looks at it, unless it is to go on.
+
+    Args:
+        curve: the configuration's, before this trial.
+    """
+    until = search.pause_after(len(curve.values), curve.epochs)
+
+    def judge(epoch: int) -> StopReason | None:
+        nonlocal until
+        if epoch < until or epoch >= curve.epochs:
+            return None
+        if not is_to_go_on():
+            return "paused"
+        until = search.pause_after(epoch, curve.epochs)
+        return None
+
+    return judge
+
+
+def judged_by_clock(seconds: float, judge: Judge) -> Judge:
+    """``judge`` for so many seconds from now; then a pause after the epoch that runs."""
+    deadline = time.monotonic() + seconds
+    return lambda epoch: "paused" if time.monotonic() >= deadline else judge(epoch)
 
 
 def should_prune(trial: optuna.Trial) -> bool:

@@ -2,7 +2,7 @@
 
 import copy
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import optuna
@@ -90,7 +90,7 @@ def draws_in_turn(sampler: BaseSampler) -> bool:
     return any(isinstance(part, BruteForceSampler | GridSampler | QMCSampler) for part in _parts(sampler))
 
 
-def has_untried(sampler: BaseSampler, space: Space, trials: Sequence[FrozenTrial]) -> bool:
+def has_untried(sampler: BaseSampler, space: Space, trials: Iterable[FrozenTrial]) -> bool:
     """Whether ``sampler`` can draw what none of ``trials`` has; a sampler that is not exhaustive always can."""
     fixed: Params = {}
     while isinstance(sampler, PartialFixedSampler):

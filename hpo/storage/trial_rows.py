@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.storage.database import backend_of, retry_of
 from hpo.storage.records import ENDED
@@ -77,6 +77,17 @@ def take_waiting(storage: BaseStorage, trial_id: int, attrs: Mapping[str, Any]) 
         trial.datetime_start = datetime.now()
         session.add(models.TrialHeartbeatModel(trial_id=trial_id))
     return True
+
+
+def trials_by_number(study: optuna.Study) -> Mapping[int, FrozenTrial]:
+    """All trials of a study by their number, in order; read it, do not change it.
+
+    `Study.get_trials` makes a sorted list of them each time; this is what it sorts.
+    """
+    storage = study._storage
+    assert isinstance(storage, _CachedStorage)
+    storage._read_trials_from_remote_storage(study._study_id)
+    return storage._studies[study._study_id].trials
 
 
 def mark_finished(storage: BaseStorage, study_id: int, trial_ids: Sequence[int], name: str) -> None:

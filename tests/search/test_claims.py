@@ -16,7 +16,7 @@ from definitions import found
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import NSGAIISampler, RandomSampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from hpo import Budget, Setting, vary
 from hpo.errors import Outage, StudyError
@@ -97,9 +97,9 @@ def _take(claims: Claims) -> Claim:
     return claim
 
 
-def _made(claims: Claims, trials: list[FrozenTrial]) -> tuple[int, Configuration] | None:
-    """The trial that a worker makes, of the trials that it has seen."""
-    return claims._take(trials, claims._curves.configurations(trials), may_begin=True)
+def _made(claims: Claims) -> tuple[int, Configuration] | None:
+    """The trial that a worker makes, by what it saw when it looked last."""
+    return claims._take(may_begin=True)
 
 
 def _token(claim: Claim) -> str:
@@ -292,12 +292,13 @@ def test_an_enqueued_trial_that_another_program_took_is_left_to_it(
     """Between our look and our claim."""
     claims = _claims(sqlite, run_dir)
     claims._study.enqueue_trial({"x": 0.125})
-    trials = claims._study.get_trials(deepcopy=False)
-    assert sqlite.set_trial_state_values(trials[0]._trial_id, TrialState.RUNNING)
-    taken = _made(claims, trials)
+    claims._history.update()
+    [enqueued] = claims._study.get_trials(deepcopy=False)
+    assert sqlite.set_trial_state_values(enqueued._trial_id, TrialState.RUNNING)
+    taken = _made(claims)
     assert taken is not None
-    assert taken[0] != trials[0]._trial_id
-    assert "claim" not in sqlite.get_trial(trials[0]._trial_id).user_attrs
+    assert taken[0] != enqueued._trial_id
+    assert "claim" not in sqlite.get_trial(enqueued._trial_id).user_attrs
 
 
 @pytest.mark.parametrize(
@@ -320,9 +321,9 @@ def test_trials_of_other_programs_shift_no_seed(sqlite: BaseStorage, run_dir: Ru
     """They take no lock, so that one may come between our look and our claim: two would share a number."""
     claims = _claims(sqlite, run_dir, budget=Budget(trials=9))
     first = _take(claims)
-    trials = claims._study.get_trials(deepcopy=False)
+    claims._history.update()
     claims._study.add_trial(optuna.create_trial(value=1.0))
-    taken = _made(claims, trials)
+    taken = _made(claims)
     assert taken is not None
     claims._token = "another"
     third = _take(claims)
@@ -345,7 +346,7 @@ def test_a_trial_that_a_notebook_asked_for_is_left_to_it(storage: BaseStorage, r
 def test_a_claimed_trial_is_born_with_a_heartbeat(storage: BaseStorage, run_dir: RunDir) -> None:
     """In the transaction that makes it: nobody sees it without, whoever dies or restarts in between."""
     claims = _claims(storage, run_dir)
-    taken = _made(claims, [])
+    taken = _made(claims)
     assert taken is not None
     trial_id, _claim = taken
     assert heartbeats(storage, claims._study._study_id)[trial_id].age < LEASE
@@ -357,9 +358,8 @@ def test_a_claim_whose_answer_was_lost_is_made_once(storage: BaseStorage, run_di
         _claims(storage, run_dir, budget=Budget(trials=1)),
         _claims(storage, run_dir, budget=Budget(trials=1)),
     )
-    trials = claims._study.get_trials(deepcopy=False)
     for _ in range(2):
-        _made(claims, trials)
+        _made(claims)
     claim = _take(claims)
     assert (claim.number, claim.configuration.attempt) == (2, 2)
     assert isinstance(other.next(), Wait)
@@ -370,9 +370,8 @@ def test_a_claim_whose_answer_was_lost_is_made_once(storage: BaseStorage, run_di
 def test_a_claim_that_two_hold_leads_to_one_more(storage: BaseStorage, run_dir: RunDir) -> None:
     """One lost its lock with its connection and gives back; the configuration is not run beside the other."""
     claims, other = (_claims(storage, run_dir, worker) for worker in ("host-1", "host-2"))
-    trials = claims._study.get_trials(deepcopy=False)
-    _made(claims, trials)
-    _made(other, trials)
+    _made(claims)
+    _made(other)
     for trial in claims._study.trials:
         backend_of(storage).record_heartbeat(trial._trial_id)
     claim = other.next()

@@ -1,6 +1,7 @@
 """What the freeze-thaw search decides, by curves alone."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_workers_that_ask_one_after_another_get_different_ones() -> None:
         found.append(decision)
         if isinstance(decision, Continue):
             number = decision.number
-            curves[number] = Curve(**{**vars(curves[number]), "state": "running"})
+            curves[number] = replace(curves[number], state="running")
         else:
             curves.append(Curve(number=len(curves), params=decision.params, values=(), epochs=MOST, state="running"))
     keys = [str(decision) for decision in found]
@@ -141,7 +142,7 @@ def test_workers_that_ask_one_after_another_get_different_ones() -> None:
 @pytest.mark.parametrize("cheap", [20, 21])
 def test_of_two_equally_promising_ones_the_cheaper_goes_first(cheap: int) -> None:
     """Two have the same curve, the best of all, and one has taken ten times as long for it."""
-    curves = [Curve(**{**vars(curve), "seconds": 3.0}) for curve in _curves(20)]
+    curves = [replace(curve, seconds=3.0) for curve in _curves(20)]
     for number in (20, 21):
         params, seconds = {"rate": 0.01, "width": 10 if number == 20 else 50}, 1.0 if number == cheap else 10.0
         values = [value + 0.1 for value in _values(0.01, 8)]
@@ -165,7 +166,7 @@ def test_a_configuration_is_looked_at_ever_more_rarely() -> None:
 def test_what_cannot_be_continued_here_is_worth_less() -> None:
     """Its epochs would be trained again, as those of a new one."""
     near = Curve(number=0, params={"rate": 0.01, "width": 3}, values=_values(0.01, 8), epochs=MOST, state="paused")
-    assert (near.done, Curve(**{**vars(near), "is_kept": False}).done) == (8, 0)
+    assert (near.done, replace(near, is_kept=lambda: False).done) == (8, 0)
 
 
 def test_a_hint_helps_and_a_wrong_one_costs_little() -> None:

@@ -1,42 +1,51 @@
 """The limits of a study's budget."""
 
-import itertools
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
 import pytest
 from definitions import define
 from optuna.distributions import FloatDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import Budget
-from hpo.search.curves import Curves
+from hpo.search.history import History
 from hpo.search.limits import Spent, spent_of
 from hpo.storage.records import ClaimRecord, Configuration, ResultRecord
 
+SpentOf = Callable[..., Spent]
+
 
 def _trial(number: int, configuration: int, value: float, **result: Any) -> FrozenTrial:
+    """The trial of this number; it took a minute."""
     claim = ClaimRecord(
         Configuration(configuration, f"u{configuration}", 1), "host-1", "cpu", "t", started=100.0 * number
     )
-    trial = optuna.create_trial(
+    return optuna.create_trial(
         value=value,
         state=TrialState.PRUNED if result.get("stop_reason") == "paused" else TrialState.COMPLETE,
         user_attrs={**claim.as_attributes(), **ResultRecord(ended=100.0 * number + 60, **result).as_attributes()},
     )
-    trial.number = trial._trial_id = number
-    return trial
 
 
-def _spent(trials: Sequence[FrozenTrial], direction: str = "maximize", most: int = 9, **budget: Any) -> Spent:
-    definition = define(
-        name="s", task=lambda params, trial: 0.0, direction=direction, budget=Budget(trials=9),
-        space={"x": FloatDistribution(0, 1)},
-    )  # fmt: skip
-    curves = Curves(definition, lambda configuration: True)
-    return spent_of(trials, curves.configurations(trials), {"trials": most, **budget}, sign=curves.sign)
+@pytest.fixture
+def spent(sqlite: BaseStorage) -> SpentOf:
+    """What trials have spent of a budget."""
+
+    def spent(trials: Sequence[FrozenTrial], direction: str = "maximize", most: int = 9, **budget: Any) -> Spent:
+        definition = define(
+            name="s", task=lambda params, trial: 0.0, direction=direction, budget=Budget(trials=9),
+            space={"x": FloatDistribution(0, 1)},
+        )  # fmt: skip
+        study = optuna.create_study(storage=sqlite, direction=direction)
+        study.add_trials(trials)
+        history = History(study, definition, lambda configuration: True)
+        history.update()
+        return spent_of(history, {"trials": most, **budget})
+
+    return spent
 
 
 TRIALS = [
@@ -48,17 +57,16 @@ TRIALS = [
 ]
 
 
-def test_a_configuration_that_was_continued_counts_once() -> None:
+def test_a_configuration_that_was_continued_counts_once(spent: SpentOf) -> None:
     """Five trials, of four configurations."""
-    assert _spent(TRIALS).trials == 4
-    assert _spent(TRIALS).may_begin
-    assert not _spent(TRIALS, most=4).may_begin
+    assert spent(TRIALS).trials == 4
+    assert spent(TRIALS).may_begin
+    assert not spent(TRIALS, most=4).may_begin
 
 
-def test_time_between_trials_does_not_count() -> None:
-    """Each took a minute, and there were 40 s in between; what overlaps counts once."""
-    assert _spent(TRIALS, seconds=1000).seconds == pytest.approx(300)
-    assert _spent([*TRIALS, *TRIALS], seconds=1000).seconds == pytest.approx(300)
+def test_time_between_trials_does_not_count(spent: SpentOf) -> None:
+    """Each took a minute, and there were 40 s in between."""
+    assert spent(TRIALS, seconds=1000).seconds == pytest.approx(300)
 
 
 @pytest.mark.parametrize(
@@ -74,28 +82,19 @@ def test_time_between_trials_does_not_count() -> None:
         pytest.param({"total_epochs": 5}, None, id="epochs-left"),
     ],
 )
-def test_the_first_limit_reached_ends_the_study(budget: dict[str, Any], reached: str | None) -> None:
+def test_the_first_limit_reached_ends_the_study(spent: SpentOf, budget: dict[str, Any], reached: str | None) -> None:
     """Of a function, a value is an epoch; patience counts what began after the best value was reached."""
-    assert _spent(TRIALS, **budget).reached == reached
+    assert spent(TRIALS, **budget).reached == reached
 
 
-def test_a_target_of_a_minimized_study_is_reached_from_above() -> None:
+def test_a_target_of_a_minimized_study_is_reached_from_above(spent: SpentOf) -> None:
     """The smallest of these is 0.5."""
-    assert _spent(TRIALS, "minimize", target=0.5).reached == "target"
-    assert _spent(TRIALS, "minimize", target=0.4).reached is None
+    assert spent(TRIALS, "minimize", target=0.5).reached == "target"
+    assert spent(TRIALS, "minimize", target=0.4).reached is None
 
 
-def test_how_much_is_spent_is_the_larger_part() -> None:
+def test_how_much_is_spent_is_the_larger_part(spent: SpentOf) -> None:
     """Of seconds and epochs; without such a limit nothing is."""
-    assert _spent(TRIALS, seconds=600, total_epochs=5).part == pytest.approx(0.8)
-    assert _spent(TRIALS).part == 0.0
-    assert _spent(TRIALS, seconds=400).seconds_left == pytest.approx(100)
-
-
-def test_what_runs_counts_until_now() -> None:
-    """A trial that has no end yet."""
-    trial = _trial(0, 0, 0.5)
-    trial.state, trial.user_attrs["claim"]["started"] = TrialState.RUNNING, time.time() - 50
-    del trial.user_attrs["ended"]
-    assert _spent([trial], seconds=1000).seconds == pytest.approx(50, abs=2)
-    assert [_spent([trial] * count, seconds=1000).trials for count in itertools.repeat(1, 1)] == [1]
+    assert spent(TRIALS, seconds=600, total_epochs=5).part == pytest.approx(0.8)
+    assert spent(TRIALS).part == 0.0
+    assert spent(TRIALS, seconds=400).seconds_left == pytest.approx(100)
