@@ -46,6 +46,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "models": ("augmentation", "optimizer", "autoencoder", "cnn", "mlp", "stack", "transfer"),
     "storage": (
+        "bulk",
         "retry",
         "url",
         "command",

@@ -8,7 +8,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.results.trials import TrialRecord, ranked, records_of
+from hpo.results.trials import TrialRecord, best_record, found_of
 from hpo.storage import stored_study
 from hpo.storage.records import claim_of, continued, is_paused, was_given_back
 from hpo.storage.times import busy_seconds
@@ -59,17 +59,16 @@ class StudyStatus:
 
 def status_of(study: optuna.Study) -> StudyStatus:
     """Where the study stands; reads its trials once."""
-    all_trials = study.get_trials(deepcopy=False)
+    all_trials = found_of(study)
     gone_on = continued(all_trials)
     states = Counter(_state(trial, is_continued=trial._trial_id in gone_on) for trial in all_trials)
-    rows = ranked(records_of(study, all_trials), study.direction)
     running = [trial for trial in all_trials if trial.state == TrialState.RUNNING]
     return StudyStatus(
         name=study.study_name,
         budget=stored_study.recorded(study).get("budget", len(all_trials)),
         finished=sum(states[state] for state in ("COMPLETE", "PRUNED", "PAUSED", "FAIL")),
         states=dict(sorted(states.items())),
-        best=rows[0] if rows else None,
+        best=best_record(study, all_trials, gone_on),
         workers=[_worker(trial) for trial in running],
         seconds=busy_seconds(all_trials),
         epochs=sum(len(trial.intermediate_values) for trial in all_trials if trial._trial_id not in gone_on),

@@ -1,19 +1,19 @@
 """Trials as they are read from the storage, with all that `hpo trials` shows; their ranking; the best one."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError
 from hpo.storage.command import command, unsaid
 from hpo.storage.database import backend_of
-from hpo.storage.records import CONTINUED, PAUSED, ClaimRecord, ResultRecord, claim_of, continued, result_of
+from hpo.storage.records import CONTINUED, ClaimRecord, ResultRecord, claim_of, continued, is_paused, result_of
 from hpo.storage.times import ended_at, started_at
 
 
@@ -72,12 +72,15 @@ def trials_of(study: optuna.Study) -> list[TrialRecord]:
     Raises:
         StudyError: the study, which another program made, has several objectives.
     """
-    return records_of(study, study.get_trials(deepcopy=False))
+    found = found_of(study)
+    return _records(study, found, continued(found))
 
 
 def ranking(study: optuna.Study) -> list[TrialRecord]:
     """The complete or paused trials that meet the constraints, best first; before there are any, the pruned ones."""
-    return ranked(trials_of(study), study.direction)
+    found = found_of(study)
+    gone_on = continued(found)
+    return _records(study, _ranked(found, gone_on, study.direction), gone_on)
 
 
 def best_of(study: optuna.Study) -> TrialRecord:
@@ -86,15 +89,24 @@ def best_of(study: optuna.Study) -> TrialRecord:
     Raises:
         StudyError: no trial has finished with a value.
     """
-    found, url = trials_of(study), backend_of(study._storage).engine.url
-    if rows := ranked(found, study.direction):
-        return rows[0]
+    found, url = found_of(study), backend_of(study._storage).engine.url
+    if best := best_record(study, found, continued(found)):
+        return best
     why, more = f"Study {study.study_name!r} has no finished trial yet.", []
-    if any(row.feasible is False for row in found):
+    if any(_is_feasible(trial) is False for trial in found):
         why = f"No trial of study {study.study_name!r} meets the constraints of its sampler yet."
         more = ["--trials", "N"]
     again = command(url, "launch", "--study", study.study_name, *more)
     raise StudyError(f"{why} Continue it{unsaid(url)} with: {again}")
+
+
+def best_record(study: optuna.Study, found: list[FrozenTrial], gone_on: Set[int]) -> TrialRecord | None:
+    """The best of all trials of the study; None if none has a value.
+
+    Args:
+        gone_on: the ids of those whose configuration was continued.
+    """
+    return next(iter(_records(study, _ranked(found, gone_on, study.direction)[:1], gone_on)), None)
 
 
 def trial_of(study: optuna.Study, number: int) -> TrialRecord:
@@ -103,16 +115,16 @@ def trial_of(study: optuna.Study, number: int) -> TrialRecord:
     Raises:
         StudyError: there is none.
     """
-    rows = trials_of(study)
-    for row in rows:
-        if row.number == number:
-            return row
-    known = f"Its trials go from 0 to {len(rows) - 1}." if rows else "It has none yet."
+    found = found_of(study)
+    for trial in found:
+        if trial.number == number:
+            return _records(study, [trial], continued(found))[0]
+    known = f"Its trials go from 0 to {len(found) - 1}." if found else "It has none yet."
     raise StudyError(f"Study {study.study_name!r} has no trial {number}. {known}")
 
 
-def records_of(study: optuna.Study, found: list[FrozenTrial]) -> list[TrialRecord]:
-    """The records of these trials of the study.
+def found_of(study: optuna.Study) -> list[FrozenTrial]:
+    """Every trial of the study, as Optuna has it.
 
     Raises:
         StudyError: the study, which another program made, has several objectives.
@@ -122,16 +134,30 @@ def records_of(study: optuna.Study, found: list[FrozenTrial]) -> list[TrialRecor
             f"A study must have one objective, but {study.study_name!r} has {len(study.directions)}. "
             "`hpo dashboard` shows it."
         )
-    gone_on = continued(found)
-    return [_record(trial, study.direction, is_continued=trial._trial_id in gone_on) for trial in found]
+    return study.get_trials(deepcopy=False)
 
 
-def ranked(rows: Sequence[TrialRecord], direction: StudyDirection) -> list[TrialRecord]:
-    """Those rows that are complete or paused, and feasible, best first; before there are any, the pruned ones."""
-    rows = [row for row in rows if row.feasible is not False and row.result.stop_reason != CONTINUED]
-    complete = [row for row in rows if row.state == "COMPLETE" or row.result.stop_reason == PAUSED]
-    rows = complete or [row for row in rows if row.state == "PRUNED" and row.value is not None]
-    return sorted(rows, key=lambda row: row.value or 0.0, reverse=direction == StudyDirection.MAXIMIZE)
+def _records(study: optuna.Study, chosen: Iterable[FrozenTrial], gone_on: Set[int]) -> list[TrialRecord]:
+    return [_record(trial, study.direction, is_continued=trial._trial_id in gone_on) for trial in chosen]
+
+
+def _ranked(found: list[FrozenTrial], gone_on: Set[int], direction: StudyDirection) -> list[FrozenTrial]:
+    """Those that are complete or paused, and feasible, best first; before there are any, the pruned ones."""
+    valued = [
+        trial
+        for trial in found
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial._trial_id not in gone_on
+        if _is_feasible(trial) is not False
+    ]
+    complete = [trial for trial in valued if trial.state == TrialState.COMPLETE or is_paused(trial)]
+    ranked = complete or [trial for trial in valued if trial.value is not None]
+    return sorted(ranked, key=lambda trial: trial.value or 0.0, reverse=direction == StudyDirection.MAXIMIZE)
+
+
+def _is_feasible(trial: FrozenTrial) -> bool | None:
+    """Whether a trial meets the sampler's constraints; None if there are none."""
+    constraints = trial.constraints
+    return all(violation <= 0 for violation in constraints.values()) if constraints else None
 
 
 def _record(trial: FrozenTrial, direction: StudyDirection, *, is_continued: bool) -> TrialRecord:
@@ -147,7 +173,7 @@ def _record(trial: FrozenTrial, direction: StudyDirection, *, is_continued: bool
         state=trial.state.name,
         value=trial.value if trial.state.is_finished() else best_so_far,
         params=trial.params,
-        feasible=all(violation <= 0 for violation in trial.constraints.values()) if trial.constraints else None,
+        feasible=_is_feasible(trial),
         claim=claim_of(trial),
         result=result,
         started=started_at(trial),

@@ -17,6 +17,7 @@ from sqlalchemy import orm
 from sqlalchemy.engine import URL
 
 from hpo.errors import Outage, StorageError
+from hpo.storage.bulk import BulkStorage
 from hpo.storage.retry import Retry, RetryingStorage, is_away, sqlite_code
 from hpo.storage.url import first_line, shown
 
@@ -161,7 +162,7 @@ def _open_postgresql(url: URL, *, write: bool) -> RDBStorage:
         return _rdb_storage(url, write=True, **settings)
 
 
-class _Reader(RDBStorage):
+class _Reader(BulkStorage):
     """Optuna's storage without what only a writer needs.
 
     It makes no tables and leaves the schema's version alone: for that, Optuna imports Alembic, and with it all that

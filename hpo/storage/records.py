@@ -5,6 +5,7 @@ that it should be, or it is left out.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,9 @@ _FAR_FUTURE = 1e11  # seconds since 1970: a larger number of another program's i
 _ORIGINS = ("warm_start", "setting", "repeat")
 
 # What the fields of these records may be, and how that is asked.
-_TYPES: dict[Any, Any] = {int: int, str: str, int | None: int, str | None: str, float | None: int | float}
+_TYPES: dict[Any, Any] = {
+    bool: bool, int: int, str: str, int | None: int, str | None: str, float | None: (int, float),
+}  # fmt: skip
 
 CLAIM = "claim"
 GIVEN_BACK = "given_back"
@@ -234,18 +237,21 @@ def _typed(kind: type, attrs: Mapping[str, Any], **names: str) -> dict[str, Any]
         names: what a field is called in the storage, if it is not its own name.
     """
     found: dict[str, Any] = {}
-    for each in dataclasses.fields(kind):
-        value = attrs.get(names.get(each.name, each.name))
-        if isinstance(value, bool):  # which is an int to Python
-            is_typed = each.type is bool
-        else:
-            is_typed = each.type in _TYPES and isinstance(value, _TYPES[each.type])
-        if is_typed:
-            found[each.name] = value
+    for name, types in _fields(kind):
+        value = attrs.get(names.get(name, name))
+        # To Python a bool is an int.
+        if isinstance(value, types) and (types is bool or not isinstance(value, bool)):
+            found[name] = value
     for moment in ("started", "ended"):
         if not 0 <= found.get(moment, 0) < _FAR_FUTURE:
             del found[moment]
     return found
+
+
+@functools.cache
+def _fields(kind: type) -> list[tuple[str, Any]]:
+    """The fields of a record that are attributes, and what each may be."""
+    return [(each.name, _TYPES[each.type]) for each in dataclasses.fields(kind) if each.type in _TYPES]
 
 
 def _history(history: object) -> dict[str, list[float]]:

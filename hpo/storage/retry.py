@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
 from hpo.errors import Outage
+from hpo.storage.bulk import BulkStorage
 
 OUTAGE_SECONDS = 600  # that a restart, or a cut of five minutes, does not exceed
 _FULL_SECONDS = 60  # a full disk is not emptied by waiting
@@ -94,7 +94,7 @@ class Retry:
                 return answer
 
 
-class RetryingStorage(RDBStorage):
+class RetryingStorage(BulkStorage):
     """Optuna's storage that waits while the database is away, once it has a ``retry``; new trials have a heartbeat.
 
     What may be done twice is repeated: a read, or a write that sets a value. Making a trial may not; whoever does
@@ -114,7 +114,7 @@ class RetryingStorage(RDBStorage):
 
 
 def _retrying(name: str) -> Callable[..., Any]:
-    method = getattr(RDBStorage, name)
+    method = getattr(BulkStorage, name)
 
     @functools.wraps(method)
     def call(self: RetryingStorage, *arguments: Any, **settings: Any) -> Any:
