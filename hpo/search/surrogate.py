@@ -11,6 +11,7 @@ Array = NDArray[np.float64]
 
 _SQRT5 = 5**0.5
 _JITTER = 1e-6
+_FAR = 4.0  # from a hyperparameter's prior, on a logarithmic scale, where no more is looked for
 _ITERATIONS = 12  # of the search for the hyperparameters; more changed nothing
 # Before any data: lengths of numbers (between 0 and 1) and of choices (equal or not), and the deviations of each part.
 _NUMBER_LENGTH, _CHOICE_LENGTH = 0.7, 1.2
@@ -82,6 +83,7 @@ class CurveModel:
             ),
             jac=True,
             method="L-BFGS-B",
+            bounds=[(log - _FAR, log + _FAR) for log in self._prior],
             options={"maxiter": _ITERATIONS},
         )
         self._logs = found.x if np.isfinite(found.fun) else self._prior
