@@ -78,7 +78,9 @@ def read_file(path: Path) -> list[FoundStudy]:
     except (Exception, SystemExit) as error:
         raise StudyError(f"{path} does not import: {_where(error, path)}. Fix the file and launch again.") from error
     variables = {name: value for name, value in vars(module).items() if isinstance(value, Search | Comparison)}
-    written = list({id(study): study for study in variables.values()}.values())
+    # Not one whose name begins with an underscore, of which the file makes another.
+    public = {id(study): study for name, study in variables.items() if not name.startswith("_")}
+    written = list((public or {id(study): study for study in variables.values()}).values())
     # One that it imports from beside, to make another of it, is that module's.
     others = {id(value) for other in siblings.loaded() for value in vars(sys.modules[other]).values()}
     written = [study for study in written if id(study) not in others] or written

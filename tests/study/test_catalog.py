@@ -113,6 +113,15 @@ def test_one_of_several_studies_is_named_after_the_path(write_study: WriteStudy)
         catalog.load("studies/many.py:three")
 
 
+def test_a_study_whose_variable_begins_with_an_underscore_is_the_file_s_own_business(write_study: WriteStudy) -> None:
+    """The file makes another of it, which is the one to launch; alone it is a study like any."""
+    derived = 'import dataclasses\n_base = study\ndel study\nstudy = dataclasses.replace(_base, name="derived")\n'
+    write_study(IMPORTS + _study("base") + derived, "derived.py")
+    assert catalog.load("studies/derived.py").name == "derived"
+    write_study(IMPORTS + _study("base") + "_base = study\ndel study\n", "alone.py")
+    assert catalog.load("studies/alone.py").name == "base"
+
+
 def test_a_study_made_from_an_imported_one_is_the_only_one_of_its_file(write_study: WriteStudy) -> None:
     """The other is defined by its own file, and both are listed once."""
     write_study(IMPORTS + _study("base"), "base.py")
