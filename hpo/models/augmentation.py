@@ -1,6 +1,6 @@
 """Altered images to train on: made inside the model in each epoch, or as copies, made once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     import keras
 
 AUGMENTATIONS = ("none", "layers", "copies")
+_CHANGES = ("flip", "turn", "shift")
 
 _COPIES = 2
 _BATCH = 2000  # images altered at a time; 6 MB if they are 28x28, as floats
 
 
-def augmentation_layers(seed: int | None = None) -> list["keras.Layer"]:
+def augmentation_layers(seed: int | None = None, *, only: Collection[str] = _CHANGES) -> list["keras.Layer"]:
     """Layers that flip, turn and shift images (n, h, w, c) of any range while a model trains.
 
     They flip about half of the images left to right, turn by up to 10 degrees, and shift by up to 7 % of each side,
@@ -25,17 +26,19 @@ def augmentation_layers(seed: int | None = None) -> list["keras.Layer"]:
 
     Args:
         seed: None for a seed that ``keras.utils.set_random_seed`` determines.
+        only: those of "flip", "turn" and "shift" that are wanted.
     """
     from keras import layers
 
     # With one seed for all layers, each flipped image would turn in the same direction.
     flip, turn, shift = (None if seed is None else seed + layer for layer in range(3))
     # In half precision pixels would be rounded, and copies would differ between devices.
-    return [
-        layers.RandomFlip("horizontal", seed=flip, dtype="float32"),
-        layers.RandomRotation(10 / 360, fill_mode="constant", seed=turn, dtype="float32"),
-        layers.RandomTranslation(0.07, 0.07, fill_mode="constant", seed=shift, dtype="float32"),
-    ]
+    makes: dict[str, Callable[[], keras.Layer]] = {
+        "flip": lambda: layers.RandomFlip("horizontal", seed=flip, dtype="float32"),
+        "turn": lambda: layers.RandomRotation(10 / 360, fill_mode="constant", seed=turn, dtype="float32"),
+        "shift": lambda: layers.RandomTranslation(0.07, 0.07, fill_mode="constant", seed=shift, dtype="float32"),
+    }
+    return [make() for change, make in makes.items() if change in only]
 
 
 def append_copies(params: Mapping[str, Any], split: Split, seed: int) -> Split:

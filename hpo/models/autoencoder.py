@@ -72,5 +72,5 @@ def build_autoencoder(params: Mapping[str, Any], dataset: "Dataset") -> "keras.M
     probabilities = layers.Dense(dataset.num_classes, activation="softmax", dtype="float32")(x)
 
     model = keras.Model(images, probabilities)
-    model.compile(build_optimizer(params), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(build_optimizer(params, dataset), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model

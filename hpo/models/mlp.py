@@ -34,5 +34,5 @@ def build_mlp(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
     probabilities = layers.Dense(dataset.num_classes, activation="softmax", dtype="float32")(x)
 
     model = keras.Model(images, probabilities)
-    model.compile(build_optimizer(params), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(build_optimizer(params, dataset), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model

@@ -74,7 +74,7 @@ def build_stack(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Model":
         x = _layer(word, params, dataset.num_classes)(x)
 
     model = keras.Model(images, x)
-    model.compile(build_optimizer(params), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(build_optimizer(params, dataset), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

@@ -60,7 +60,7 @@ def build_transfer(params: Mapping[str, Any], dataset: "Dataset") -> "keras.Mode
     probabilities = layers.Dense(dataset.num_classes, activation="softmax", dtype="float32")(x)
 
     model = keras.Model(images, probabilities)
-    model.compile(build_optimizer(params), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(build_optimizer(params, dataset), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

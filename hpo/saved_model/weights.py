@@ -13,9 +13,9 @@ from hpo.errors import HpoError, StudyError, TrialFailure
 from hpo.files.reading import reading
 from hpo.files.run_dir import RunDir
 from hpo.results.trials import TrialRecord
-from hpo.study.task import Train
+from hpo.study.task import DEFAULT_BATCH_SIZE, Train
 from hpo.trial.model import build
-from hpo.trial.train_task import DEFAULT_BATCH_SIZE, WEIGHTS_FILE
+from hpo.trial.train_task import WEIGHTS_FILE
 
 if TYPE_CHECKING:
     import keras

@@ -11,6 +11,7 @@ from hpo.files.run_dir import RunDir
 from hpo.study.budget import Stopping, is_number, is_whole
 
 Function = Callable[..., float]
+DEFAULT_BATCH_SIZE = 128  # images, unless a parameter ``batch_size`` says otherwise
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 

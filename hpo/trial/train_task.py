@@ -20,7 +20,7 @@ from hpo.storage import stored_study
 from hpo.storage.records import PAUSED, WEIGHTS, FitRecord, MeasureRecord, ResultRecord
 from hpo.study.found import FoundStudy
 from hpo.study.space import Params
-from hpo.study.task import Train
+from hpo.study.task import DEFAULT_BATCH_SIZE, Train
 from hpo.trial.checkpoint import Checkpoints, kept_folder
 from hpo.trial.events import EventLog
 from hpo.trial.exhausted import is_out_of_memory
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     # Keras takes seconds to import, and a study whose task is a function may do without it.
     from hpo.trial import training
 
-DEFAULT_BATCH_SIZE = 128
 WEIGHTS_FILE = "best-weights.npz"  # arrays in the order of keras.Model.get_weights
 
 _logger = logging.getLogger("hpo")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,8 @@ def test_defaults_are_those_of_the_docstring(keras: Any) -> None:
     model = build_cnn({}, _dataset())
     documented = {
         "filters": 64, "blocks": 2, "convs_per_block": 1, "kernel_size": 3, "dense_units": 128, "dropout": 0,
-        "batch_norm": False, "pooling": "max", "activation": "relu", "optimizer": "adam",
+        "batch_norm": False, "pooling": "max", "head": "flatten", "augmentation": "none", "activation": "relu",
+        "optimizer": "adam", "schedule": "constant",
     }  # fmt: skip
     assert _shape_of(model) == _shape_of(build_cnn(documented, _dataset()))
     assert [layer.filters for layer in _layers(model, "Conv2D")] == [32, 64]
@@ -112,6 +114,29 @@ def test_probabilities_are_float32_in_half_precision(keras: Any) -> None:
     assert {layer.compute_dtype for layer in _layers(model, "Conv2D")} == {"bfloat16"}
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert np.asarray(model(dataset.train.images)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "kinds"),
+    [("none", set()), ("flip", {"RandomFlip"}), ("flip+shift", {"RandomFlip", "RandomTranslation"})],
+)
+def test_images_are_altered_while_it_trains_and_not_when_it_predicts(
+    augmentation: str, kinds: set[str], keras: Any
+) -> None:
+    """By the layers that were asked for, whatever is exported with them."""
+    dataset = _dataset()
+    model = build_cnn({"filters": 4, "blocks": 1, "augmentation": augmentation}, dataset)
+    assert {type(layer).__name__ for layer in model.layers if "Random" in type(layer).__name__} == kinds
+    same = [np.asarray(model(dataset.train.images, training=False)) for _ in range(2)]
+    assert np.array_equal(*same)
+    altered = np.asarray(model(dataset.train.images, training=True))
+    assert np.allclose(altered, same[0]) == (not kinds)
+
+
+def test_an_average_of_each_filter_makes_the_dense_layer_small(keras: Any) -> None:
+    """However large the image."""
+    small, large = (build_cnn({"head": "average", "filters": 8}, _dataset(side=side)) for side in (8, 28))
+    assert small.count_params() == large.count_params()
 
 
 @pytest.mark.parametrize("convolutions", [1, 2])
@@ -176,6 +201,8 @@ def test_every_pair_takes_a_step(pair: str, keras: Any) -> None:
         pytest.param({"blocks": 4}, "output size would be zero or negative", id="more-poolings-than-pixels"),
         pytest.param({"dropout": 1.5}, "between 0 and 1", id="dropout-of-more-than-all"),
         pytest.param({"pooling": "median"}, "pooling must be max or average, but got 'median'", id="pooling"),
+        pytest.param({"head": "max"}, "head must be flatten or average, but got 'max'", id="head"),
+        pytest.param({"augmentation": "zoom"}, r"none or flip or flip\+shift, but got 'zoom'", id="augmentation"),
         pytest.param({"activation_optimizer": "relu"}, r"must be like relu\+adam, but got 'relu'", id="pair-of-one"),
     ],
 )
@@ -183,3 +210,16 @@ def test_what_gives_no_model_is_an_error_of_the_value(params: dict[str, Any], me
     """A ValueError, by which the objective knows a configuration that cannot be built from a bug."""
     with pytest.raises(ValueError, match=message):
         build_cnn({"filters": 4, "dense_units": 8, **params}, _dataset())
+
+
+def test_an_altering_model_with_a_schedule_is_a_file_that_keras_alone_can_read(tmp_path: Path, keras: Any) -> None:
+    """In both formats, and it predicts the same."""
+    dataset = _dataset()
+    params = {"filters": 4, "augmentation": "flip+shift", "schedule": "cosine", "epochs": 2, "weight_decay": 0.01}
+    model = build_cnn({**params, "head": "average", "batch_norm": True}, dataset)
+    model.fit(dataset.train.images, dataset.train.labels, epochs=2, batch_size=128, verbose=0)
+    expected = model.predict(dataset.train.images, verbose=0)
+    for name in ("model.h5", "model.keras"):
+        model.save(tmp_path / name)
+        loaded = keras.models.load_model(tmp_path / name, compile=False)
+        assert np.allclose(loaded.predict(dataset.train.images, verbose=0), expected, atol=1e-6)
