@@ -60,8 +60,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "leases",
     ),
     "search": (
-        *("sampling", "encoding", "proposals", "surrogate", "freeze_thaw", "attempts", "history"),
-        *("limits", "pruning", "claims"),
+        *("sampling", "encoding", "proposals", "surrogate", "curve", "forecast", "freeze_thaw", "attempts"),
+        *("history", "limits", "pruning", "claims"),
     ),
     "results": ("trials", "status", "disk", "repeats", "table", "report"),
     "trial": (

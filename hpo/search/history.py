@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from hpo.search.attempts import Attempt, State, attempt_of
-from hpo.search.freeze_thaw import Curve
+from hpo.search.curve import Curve
 from hpo.search.proposals import Key, key_of
 from hpo.storage.records import Configuration
 from hpo.storage.times import Span, span_of, united

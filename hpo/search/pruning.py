@@ -12,7 +12,8 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from hpo.search.freeze_thaw import Curve, FreezeThaw
+from hpo.search.curve import Curve
+from hpo.search.freeze_thaw import FreezeThaw
 from hpo.storage.records import configuration_of, was_given_back
 
 StopReason = Literal["pruned", "paused"]

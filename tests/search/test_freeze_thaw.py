@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.search.freeze_thaw import FINISHED, Begin, Continue, Curve, FreezeThaw
+from hpo.search.curve import Curve
+from hpo.search.freeze_thaw import FINISHED, Begin, Continue, FreezeThaw
 from hpo.study.space import Space
 
 MOST = 20

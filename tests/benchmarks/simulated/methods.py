@@ -13,7 +13,8 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, PercentilePru
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from hpo.search.freeze_thaw import Begin, Continue, Curve, FreezeThaw
+from hpo.search.curve import Curve
+from hpo.search.freeze_thaw import Begin, Continue, FreezeThaw
 from hpo.study.space import Space
 
 from .simulation import Method, Problem, drawn
