@@ -126,7 +126,8 @@ def log_seconds(curves: Sequence[Curve], rows: Rows, encoding: Encoding) -> Arra
 
 def looks(max_epochs: int) -> list[int]:
     """The epochs after which a configuration is looked at."""
-    found, depth = [], max(1.0, max_epochs * _FIRST_LOOK)
+    found: list[int] = []
+    depth = max(1.0, max_epochs * _FIRST_LOOK)
     while depth * _GROWTH**0.5 < max_epochs:
         if round(depth) not in (*found, max_epochs):
             found.append(round(depth))

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,28 +45,37 @@ class BulkStorage(RDBStorage):
             asked.append(_TRIAL.state.in_([state for state in TrialState if state in states]))
         with _create_scoped_session(self.scoped_session) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session)
-            return _read(session, asked)
+            question = sqlalchemy.select(
+                _TRIAL.trial_id, _TRIAL.number, _TRIAL.state, _TRIAL.datetime_start, _TRIAL.datetime_complete
+            )
+            trials = session.execute(question.where(*asked).order_by(_TRIAL.trial_id)).all()
+            return _whole(session, study_id, trials) if trials else []
 
 
-def _read(session: orm.Session, asked: list[Any]) -> list[FrozenTrial]:
-    """The trials that meet all that is asked, in the order of their ids."""
+def _whole(session: orm.Session, study_id: int, trials: Sequence[Any]) -> list[FrozenTrial]:
+    """The trials of these rows, with what other tables hold of them."""
+    ids = [row.trial_id for row in trials]
 
     def by_trial(*columns: Any, order: Any = None) -> dict[int, list[Any]]:
-        """Rows of another table, by the trial that they belong to."""
+        """Rows of another table, by the trial that they belong to.
+
+        Asked for by the trials' ids, not by their states once more: one may have ended since.
+        """
         table = columns[0].table
-        question = sqlalchemy.select(table.c.trial_id, *columns).where(table.c.trial_id == _TRIAL.trial_id)
+        question = sqlalchemy.select(table.c.trial_id, *columns).order_by(order)
+        if len(ids) <= _MOST_CHOSEN:
+            question = question.where(table.c.trial_id.in_(ids))
+        else:
+            question = question.where(
+                table.c.trial_id == _TRIAL.trial_id,
+                _TRIAL.study_id == study_id,
+                _TRIAL.trial_id.between(ids[0], ids[-1]),
+            )
         rows: dict[int, list[Any]] = defaultdict(list)
-        for trial_id, *row in session.execute(question.where(*asked).order_by(order)):
+        for trial_id, *row in session.execute(question):
             rows[trial_id].append(row)
         return rows
 
-    trials = session.execute(
-        sqlalchemy.select(_TRIAL.trial_id, _TRIAL.number, _TRIAL.state, _TRIAL.datetime_start, _TRIAL.datetime_complete)
-        .where(*asked)
-        .order_by(_TRIAL.trial_id)
-    ).all()
-    if not trials:
-        return []
     params = by_trial(_PARAM.param_name, _PARAM.param_value, _PARAM.distribution_json, order=_PARAM.param_id)
     values = by_trial(_VALUE.value, _VALUE.value_type, order=_VALUE.objective)
     epochs = by_trial(_EPOCH.step, _EPOCH.intermediate_value, _EPOCH.intermediate_value_type)

@@ -69,6 +69,33 @@ def test_more_than_a_question_can_hold_are_read_all_the_same(
     assert len(backend_of(study._storage)._get_trials(study._study_id, None, ids, max(ids))) == len(ids)
 
 
+@pytest.mark.parametrize("states", [None, (TrialState.COMPLETE, TrialState.RUNNING)])
+def test_many_are_read_by_the_range_of_their_ids(
+    study: optuna.Study, states: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever lies between them."""
+    monkeypatch.setattr(bulk, "_MOST_CHOSEN", 2)
+    backend = backend_of(study._storage)
+    asked = study._study_id, states, set[int](), -1
+    assert _comparable(backend._get_trials(*asked)) == _comparable(RDBStorage._get_trials(backend, *asked))
+
+
+def test_a_trial_that_ends_while_it_is_read_is_read_whole(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL shows each question what is there then: its parameters must not depend on its state any more."""
+    if "sqlite" in str(backend_of(study._storage).engine.url):
+        pytest.skip("SQLite shows all questions of a transaction the same")
+    [running] = study.get_trials(states=(TrialState.RUNNING,))
+    whole = bulk._whole
+
+    def late(session: Any, study_id: int, trials: Any) -> list[FrozenTrial]:
+        study.tell(running.number, 1.0)
+        return whole(session, study_id, trials)
+
+    monkeypatch.setattr(bulk, "_whole", late)
+    [read] = backend_of(study._storage)._get_trials(study._study_id, (TrialState.RUNNING,), set(), -1)
+    assert (read.number, read.params) == (running.number, running.params)
+
+
 def test_times_are_of_this_machine_s_zone(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Optuna gives them, whatever the zone."""
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
