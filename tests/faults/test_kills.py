@@ -119,7 +119,9 @@ def test_interrupted_trainings_lose_no_epoch(
         launcher = faults.launch_and_train(workers=2)
         assert interrupt(launcher, signum) == 128 + signum, faults.log()
         assert faults.running() == 0
-    assert faults.count("give_back") >= times
+    # One that the signal met at the end of an epoch may have paused there, which is a result.
+    assert faults.count("give_back") + faults.count("told") >= times
+    assert faults.count("give_back") > 0 or times == 1
     faults.run(workers=2, seconds=3600)
     finding = faults.check()
     assert finding.repeated == 0
@@ -134,7 +136,7 @@ def test_a_machine_that_is_shut_down_loses_no_epoch(tmp_path: Path, run_dir: Run
         process.send_signal(signal.SIGTERM)
     assert launcher.wait(60) == 128 + signal.SIGTERM, faults.log()
     # Each by its worker itself, which writes it down: none had to be killed.
-    assert faults.count("give_back") == faults.count("claim") - faults.count("told") > 0
+    assert faults.count("give_back") == faults.count("claim") - faults.count("told")
     faults.run(workers=2)
     assert faults.check().repeated == 0
 
