@@ -46,7 +46,7 @@ def build_optimizer(params: Mapping[str, Any], dataset: "Dataset") -> "keras.opt
 
     pair = _pair(params)
     name = pair[1] if pair else params.get("optimizer", "adam")
-    settings = {name: params[name] for name in ("learning_rate", "weight_decay") if name in params}
+    settings = {setting: params[setting] for setting in ("learning_rate", "weight_decay") if setting in params}
     if name == "sgd":
         settings["momentum"] = params.get("momentum", 0.9)
     optimizer = keras.optimizers.get({"class_name": name, "config": settings})

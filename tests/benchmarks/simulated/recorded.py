@@ -7,6 +7,7 @@ tests/benchmarks/search.py --problems tests/benchmarks/simulated/recorded.py``.
 
 import csv
 import math
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ Row = dict[str, Any]
 
 
 def problems() -> list["Recorded"]:
-    """The one problem, if its curves have been recorded."""
-    return [Recorded()] if FILE.exists() else []
+    """The one problem, once its curves have been recorded."""
+    if not FILE.exists():
+        sys.exit(f"There is no {FILE} yet: python tests/benchmarks/record.py 400 records it, which takes hours.")
+    return [Recorded()]
 
 
 class Recorded:
