@@ -24,8 +24,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     except OSError as error:
+        from hpo.errors import HpoError, Outage
+        from hpo.trial.exhausted import is_disk_full
+
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _complain(f"{type(error).__name__}: {error}", 1)
+        failure = Outage if is_disk_full(error) else HpoError
+        code = _complain(f"{type(error).__name__}: {error}", failure.exit_code)
     sys.exit(code)
 
 

@@ -17,6 +17,18 @@ def value_text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))
 
 
+def figure_text(value: float | None) -> str:
+    """A metric or another figure, for people: four decimals, or four significant digits where those say nothing."""
+    if value is None:
+        return "…"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.4g}"
+
+
+def count_text(number: int, noun: str) -> str:
+    """So many of something, as ``1 trial`` or ``2 trials``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def params_text(params: Mapping[str, Any], separator: str = ", ") -> str:
     """Parameters on one line, as name=value."""
     return separator.join(f"{name}={value_text(value)}" for name, value in params.items())

@@ -4,6 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from hpo.text import figure_text
 from hpo.trial.measures import ClassMeasures, Evaluation
 
 _HIGHLIGHTED = 5  # confusions that are bold
@@ -18,7 +19,8 @@ def render(evaluation: Evaluation) -> Group:
     wrong = len(evaluation.misclassified)
     summary = Text.assemble(
         (f"accuracy {evaluation.accuracy:.2%}", "bold"),
-        f"  loss {evaluation.loss:.4f}  {wrong:,} of {evaluation.images:,} images wrong  {evaluation.seconds:.1f} s",
+        f"  loss {figure_text(evaluation.loss)}  {wrong:,} of {evaluation.images:,} images wrong"
+        f"  {evaluation.seconds:.1f} s",
     )
     confusions = _matrix if len(evaluation.classes) <= _WIDEST else _list
     return Group(summary, _classes(evaluation), confusions(evaluation))

@@ -6,7 +6,7 @@ import typer
 
 from hpo.cli.options import File, Storage, Study
 from hpo.study.budget import MAX_FAILURES
-from hpo.text import value_text
+from hpo.text import count_text, figure_text, value_text
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -101,7 +101,7 @@ def launch(
     else:
         print(f"Nothing to run. {ended_line(status)}")
     if status.best is not None:
-        print(f"Best trial of {status.name}: {status.best.number}, value {status.best.value:.4f}")
+        print(f"Best trial of {status.name}: {status.best.number}, value {figure_text(status.best.value)}")
         for parameter, value in status.best.params.items():
             print(f"  {parameter} = {value_text(value)}")
         print(f"Search time: {duration(status.seconds)}")
@@ -151,7 +151,7 @@ def worker(
     opened = open_storage(resolve_url(storage, run_dir), write=True, wait=with_launcher)
     known = None if handover is None else received(handover)
     ran = work(opened, study, run_dir, slot, file=file, known=known, is_watched=with_launcher)
-    print(f"The budget of {study} has ended; this worker ran {ran} trials.")
+    print(f"The budget of {study} has ended; this worker ran {count_text(ran, 'trial')}.")
 
 
 def _join(study: str, storage: str | None, file: str | None, workers: str, gpus: str, workers_per_gpu: int) -> None:
@@ -171,7 +171,7 @@ def _join(study: str, storage: str | None, file: str | None, workers: str, gpus:
 
 def _print_what_ran(done: "Launched") -> None:
     status = done.status
-    print(f"{done.ran} trials in this launch; {status.done} done.")
+    print(f"{count_text(done.ran, 'trial')} in this launch; {status.done} done.")
     if status.budget < done.budget:
         print(f"Others have lowered the budget of {status.name} from {done.budget} to {status.budget} trials.")
 

@@ -8,7 +8,7 @@ import typer
 
 from hpo.cli.options import AsJson, Force, Storage, Study, open_study, opened, path, reader
 from hpo.cli.tables import print_csv, print_json, print_table
-from hpo.text import one_line, params_text, value_text
+from hpo.text import figure_text, one_line, params_text, value_text
 
 
 def studies(storage: Storage = None, as_json: AsJson = False) -> None:
@@ -92,7 +92,7 @@ def best(study: Study, storage: Storage = None, as_json: AsJson = False) -> None
     if as_json:
         print_json(row.as_json())
         return
-    print(f"Trial {row.number}: value {row.value:.4f}")
+    print(f"Trial {row.number}: value {figure_text(row.value)}")
     for name, value in row.params.items():
         print(f"  {one_line(name)} = {value_text(value)}")
     fit = row.result.fit

@@ -9,7 +9,7 @@ import typer
 
 from hpo.cli.options import AsJson, File, Force, Storage, Study, open_study, path
 from hpo.cli.tables import print_json
-from hpo.text import one_line
+from hpo.text import figure_text, one_line
 
 if TYPE_CHECKING:
     from hpo.saved_model.export import Exported
@@ -65,7 +65,7 @@ def _print_export(exported: "Exported", output: Path) -> None:
     card = exported.card
     metrics = card["metrics"]
     print(f"Trial {card['trial']} of {card['study']}, weights {card['weights']}, {card['epochs']} epochs.")
-    print(f"Test accuracy {metrics['test_accuracy']:.4f}, test loss {metrics['test_loss']:.4f}, read once.")
+    print(f"Test accuracy {metrics['test_accuracy']:.4f}, test loss {figure_text(metrics['test_loss'])}, read once.")
     shape = "x".join(map(str, card["input"]["shape"]))
     print(f"Takes images of {shape}, uint8 pixels from 0 to 255. Gives {card['outputs']}.")
     written = [*map(str, exported.models), str(exported.card_path)]

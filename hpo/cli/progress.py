@@ -17,6 +17,7 @@ from hpo.results.status import StudyStatus
 from hpo.study.budget import limited
 from hpo.study.found import Study
 from hpo.study.task import Train
+from hpo.text import count_text, figure_text
 from hpo.workers.launch import Show
 
 _QUIET_SECONDS = 60
@@ -103,12 +104,12 @@ def stopping_line(definition: Study, task: Train) -> str:
 
 def summary(status: StudyStatus, metric: str) -> str:
     """The study's status in one line."""
-    parts = [f"{status.done} trials"]
+    parts = [f"{status.done} trials" if limited(status.budget) else count_text(status.finished, "trial")]
     states = [f"{count} {state.lower().replace('_', ' ')}" for state, count in status.states.items()]
     if states:
         parts.append(", ".join(states))
-    if status.best is not None and status.best.value is not None:
-        parts.append(f"best {metric} {status.best.value:.4f} (trial {status.best.number})")
+    if status.best is not None:
+        parts.append(f"best {metric} {figure_text(status.best.value)} (trial {status.best.number})")
     parts.append(f"elapsed {duration(status.seconds)}")
     remaining = remaining_seconds(status)
     if remaining is not None:
@@ -164,10 +165,10 @@ def _table(status: StudyStatus, metric: str) -> Group:
     for column in ("worker", "device", "trial", "epoch", metric):
         workers.add_column(column, justify="left" if column in ("worker", "device") else "right")
     for worker in sorted(status.workers, key=lambda worker: str(worker["worker"])):
-        value = "…" if worker["value"] is None else f"{worker['value']:.4f}"
         workers.add_row(
-            str(worker["worker"]), str(worker["device"]), str(worker["trial"]), str(worker["epoch"] or "…"), value
-        )
+            str(worker["worker"]), str(worker["device"]), str(worker["trial"]), str(worker["epoch"] or "…"),
+            figure_text(worker["value"]),
+        )  # fmt: skip
     heading = Text.assemble((status.name, "bold"), "  ", summary(status, metric))
     if not status.states and not status.workers:
         return Group(heading, Text("starting the workers…", style="dim"))

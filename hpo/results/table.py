@@ -7,7 +7,7 @@ from typing import Any
 
 from hpo.results.repeats import SettingAverage
 from hpo.study.comparison_settings import FIGURES
-from hpo.text import one_line, value_text
+from hpo.text import figure_text, one_line, value_text
 
 _TITLES = {
     "test_accuracy": "test accuracy %",
@@ -117,7 +117,7 @@ def _number(figure: str, value: float | None) -> str:
         return f"{value * 100:.2f}"
     if figure == "parameters":
         return f"{value:,.0f}"
-    return f"{value:.1f}" if figure in ("seconds", "best_epoch", "seconds_to_best") else f"{value:.4f}"
+    return f"{value:.1f}" if figure in ("seconds", "best_epoch", "seconds_to_best") else figure_text(value)
 
 
 def _text(value: Any) -> str:

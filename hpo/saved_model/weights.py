@@ -64,7 +64,7 @@ def own_weights(model: "keras.Model", row: TrialRecord, run_dir: RunDir) -> list
             download_artifact(artifact_store=store, artifact_id=artifact, file_path=str(path))
         except (ArtifactNotFound, OSError, ValueError):  # ValueError: the name leads out of the store
             raise StudyError(
-                f"The weights of trial {row.number} are not in {run_dir.artifacts}: it was pruned, or it ran with "
+                f"The weights of trial {row.number} are not in {run_dir.artifacts}: it did not end, or it ran with "
                 "another HPO_HOME. Leave --no-retrain out."
             ) from None
         rule = f"The weights of trial {row.number} must be a whole .npz file of its model's arrays"

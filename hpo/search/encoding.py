@@ -83,12 +83,23 @@ class Encoding:
         rows[:, choices] = np.minimum(np.floor(rows[:, choices] * self._sizes[choices]), self._sizes[choices] - 1)
         return self._possible(rows)
 
-    def numbers(self, name: str, rows: Rows) -> Rows | None:
-        """The values of a parameter that is a number; None if the space has no such."""
-        if name not in self._names or self.is_choice[self._names.index(name)]:
+    def largest(self, name: str) -> float | None:
+        """The largest value of a parameter; None if the space has no such, or it has choices that are no numbers."""
+        if name not in self._names:
             return None
-        column = self._names.index(name)
-        return _numbers(self._distributions[column], rows[:, column])
+        distribution: Any = self._distributions[self._names.index(name)]
+        if not isinstance(distribution, CategoricalDistribution):
+            return float(distribution.high)
+        numbers = [choice for choice in distribution.choices if isinstance(choice, int | float)]
+        return max(numbers) if len(numbers) == len(distribution.choices) else None
+
+    def with_largest(self, name: str, rows: Rows) -> Rows:
+        """The rows with the largest value of a parameter, where it exists and has one."""
+        largest, rows = self.largest(name), rows.copy()
+        if largest is not None:
+            column = self._names.index(name)
+            rows[self._exist(column, rows), column] = self._code(name, largest)
+        return rows
 
     def neighbours(self, rows: Rows, random: np.random.Generator, distances: Rows) -> Rows:
         """A configuration near each of these.

@@ -63,9 +63,17 @@ class Forecast:
         """
         self._model.prepare(rows, numbers)
 
-    def at(self, epoch: int, chosen: NDArray[np.int64]) -> tuple[Array, Array]:
-        """The expected score, and its standard deviation, that the chosen will have after an epoch."""
-        return self._model.predict(self._depth(epoch), chosen)
+    def at(self, epochs: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[Array, Array]:
+        """The expected score, and its standard deviation, that each of the chosen will have after so many epochs.
+
+        Args:
+            epochs: of shape (n,), as ``chosen``.
+        """
+        mean, deviation = np.empty(len(chosen)), np.empty(len(chosen))
+        for epoch in np.unique(epochs):
+            here = np.flatnonzero(epochs == epoch)
+            mean[here], deviation[here] = self._model.predict(self._depth(int(epoch)), chosen[here])
+        return mean, deviation
 
     def _learned(self, curves: Sequence[Curve]) -> tuple[CurveModel, Scale, float]:
         seen = ranked(curves)

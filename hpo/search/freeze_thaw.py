@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from hpo.search.curve import Curve, ranked
-from hpo.search.encoding import Encoding, Rows
+from hpo.search.encoding import Encoding
 from hpo.search.forecast import Forecast, log_seconds, looks, next_look, rows_of
 from hpo.search.proposals import Key, Proposals, key_of
 from hpo.search.surrogate import Array
@@ -57,6 +56,7 @@ class FreezeThaw:
         self._max_epochs = max_epochs
         self._seed = seed
         self._encoding = Encoding(space, hints)
+        self._most = min(int(self._encoding.largest("epochs") or max_epochs), max_epochs)  # of a new configuration
         self._proposals = Proposals(space, self._encoding, seed=seed, hints=hints)
         self._looks = looks(max_epochs)
 
@@ -96,17 +96,19 @@ class FreezeThaw:
         best_first = ranked(curves)
         paused = [curve for curve in best_first if curve.state == "paused"][:_MOST_PAUSED]
         new = self._proposals.candidates([curve.params for curve in best_first[:_BEST]], random, len(curves))
+        if self._max_epochs > 1:  # a curve says when to end; one that may have few epochs could not be continued
+            new = self._encoding.with_largest("epochs", new)
         rows = np.concatenate([rows_of(paused, self._encoding), new])
         forecast.about(rows, np.array([curve.number for curve in paused] + [-1] * len(new)))
         done = np.array([curve.done for curve in paused] + [0] * len(new))
-        limits = np.concatenate([[curve.epochs for curve in paused], self._epochs_of(new)])
+        limits = np.array([curve.epochs for curve in paused] + [self._most] * len(new))
         seconds = log_seconds(curves, rows, self._encoding)
         promise = np.full(len(rows), -np.inf)
         for horizon in {self._max_epochs, max(1, self._max_epochs // 4), self._looks[0]}:
             ends = np.minimum(horizon, limits)
             chosen = np.flatnonzero(done < ends)
             if len(chosen):
-                gain = _log_improvement(*forecast.at(horizon, chosen), forecast.best)
+                gain = _log_improvement(*forecast.at(ends[chosen], chosen), forecast.best)
                 cost = np.log((ends - done)[chosen]) + seconds[chosen]
                 promise[chosen] = np.maximum(promise[chosen], gain - _EXPONENT * cost)
         for index in np.argsort(-promise, kind="stable"):
@@ -125,7 +127,7 @@ class FreezeThaw:
             return None
         forecast = Forecast(curves, self._encoding, self._max_epochs)
         forecast.about(rows_of(paused, self._encoding), np.array([curve.number for curve in paused]))
-        mean, _deviation = forecast.at(self._max_epochs, np.arange(len(paused)))
+        mean, _deviation = forecast.at(np.array([curve.epochs for curve in paused]), np.arange(len(paused)))
         reached = [(forecast.scale(curve.best), -curve.number) for curve in ended]
         expected = [
             (max(float(score), forecast.scale(curve.best)), -curve.number)
@@ -133,11 +135,6 @@ class FreezeThaw:
         ]
         first = max(expected)
         return Continue(-first[1]) if first in sorted(reached + expected)[-FINISHED:] else None
-
-    def _epochs_of(self, rows: Rows) -> NDArray[np.int64]:
-        """How many epochs new configurations may have."""
-        epochs = self._encoding.numbers("epochs", rows)
-        return np.full(len(rows), self._max_epochs) if epochs is None else np.minimum(epochs, self._max_epochs)
 
 
 def _log_improvement(mean: Array, deviation: Array, best: float) -> Array:

@@ -30,6 +30,7 @@ from hpo.study import siblings
 from hpo.study.budget import MAX_FAILURES
 from hpo.study.found import FoundStudy
 from hpo.study.task import Train
+from hpo.text import figure_text
 from hpo.trial.events import EventLog
 from hpo.trial.function_task import FunctionCalls
 from hpo.trial.outcome import Outcome
@@ -222,7 +223,7 @@ class Worker:
         self._events.write("told", trial=claim.number, **result)
         if recorded.stop_reason != PAUSED:
             self._run_trial.forget(claim)
-        shown = "no value" if outcome.value is None else f"{outcome.value:.4f}"
+        shown = "no value" if outcome.value is None else figure_text(outcome.value)
         _logger.info(
             "Trial %d ended: %s, %s, %s", claim.number, TrialState(outcome.state).name, shown, recorded.stop_reason
         )

@@ -48,8 +48,8 @@ def test_what_lies_near_good_curves_is_expected_to_be_good() -> None:
     forecast = Forecast(CURVES, ENCODING, MOST)
     rows = rows_of([_curve(-1, 0.45), _curve(-1, 0.03), CURVES[4]], ENCODING)
     forecast.about(rows, np.array([-1, -1, 4]))
-    mean, deviation = forecast.at(MOST, np.arange(3))
-    early, _deviation = forecast.at(1, np.arange(3))
+    mean, deviation = forecast.at(np.full(3, MOST), np.arange(3))
+    early, _deviation = forecast.at(np.full(3, 1), np.arange(3))
     assert mean[0] > mean[1]
     assert early[0] < mean[0]
     assert deviation[2] < deviation[0]
@@ -62,7 +62,7 @@ def test_what_runs_counts_as_what_it_is_expected_to_reach() -> None:
     alone, beside = Forecast(CURVES, ENCODING, MOST), Forecast([*CURVES, running], ENCODING, MOST)
     for forecast in (alone, beside):
         forecast.about(rows, np.array([-1]))
-    first = looks(MOST)[0]
+    first = np.array(looks(MOST)[:1])
     assert beside.at(first, np.array([0]))[1][0] < alone.at(first, np.array([0]))[1][0]
 
 

@@ -53,7 +53,7 @@ class Ours:
             number = len(self._configurations)
             found = _Configuration(decision.params, 0)
             self._configurations.append(found)
-        found.state, found.until = "running", self._search.pause_after(len(found.values), self._most)
+        found.state, found.until = "running", self._search.pause_after(len(found.values), self._limit(found.params))
         return number, found.params, len(found.values)
 
     def tell(self, key: int, epoch: int, value: float) -> bool:
@@ -63,7 +63,7 @@ class Ours:
             found.state, found.values = "failed", []
             return False
         found.values.append(value)
-        if epoch == self._most:
+        if epoch == self._limit(found.params):
             found.state = "ended"
         elif epoch == found.until:
             found.state = "paused"
@@ -74,10 +74,19 @@ class Ours:
 
     def _decide(self) -> Begin | Continue | None:
         curves = [
-            Curve(number=number, params=each.params, values=each.values, epochs=self._most, state=each.state)
+            Curve(
+                number=number,
+                params=each.params,
+                values=each.values,
+                epochs=self._limit(each.params),
+                state=each.state,
+            )
             for number, each in enumerate(self._configurations)
         ]
         return self._search.next(curves, spent=self._spent / self._epochs)
+
+    def _limit(self, params: dict[str, Any]) -> int:
+        return int(min(params.get("epochs", self._most), self._most))
 
 
 class OptunaStudy:
