@@ -125,6 +125,10 @@ def launch(
     storage: str | None = None,
     name: str | None = None,
     trials: int | None = None,
+    seconds: float | None = None,
+    total_epochs: int | None = None,
+    target: float | None = None,
+    patience: int | None = None,
     max_epochs: int | None = None,
     subset: int | None = None,
     workers: int | None = None,
@@ -143,6 +147,7 @@ def launch(
             made in Python reaches the workers of this call alone: no other process can join.
         storage: ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``; None takes ``HPO_STORAGE``, else the file in
             ``HPO_HOME``.
+        seconds: in all, earlier launches included, as ``--timeout`` of `hpo launch`.
         workers: how many worker processes; None for one per GPU, else as many as the cores carry.
 
     The other arguments are the options of `hpo launch`.
@@ -162,6 +167,10 @@ def launch(
     found = (catalog.load(study) if isinstance(study, str) else found_live(study)).with_overrides(
         name=name,
         trials=trials,
+        seconds=seconds,
+        total_epochs=total_epochs,
+        target=target,
+        patience=patience,
         max_epochs=max_epochs,
         subset=subset,
         trial_timeout=trial_timeout,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpo.text import one_line
+from hpo.text import count_text, figure_text, one_line
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,17 @@ from hpo.text import one_line
 def test_a_text_is_one_line_that_does_nothing(text: str, line: str) -> None:
     """Neither to a terminal nor to the order of a line; what can be read stays."""
     assert one_line(text) == line
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.94306, "0.9431"), (0.0, "0.0000"), (-0.00001234567, "-1.235e-05"), (12.0, "12.0000"), (None, "…")],
+)
+def test_a_figure_says_something_however_small(value: float | None, text: str) -> None:
+    """A loss of 0.00002 is not 0.0000."""
+    assert figure_text(value) == text
+
+
+def test_a_count_agrees_with_its_noun() -> None:
+    """One trial, two trials, no trials."""
+    assert [count_text(number, "trial") for number in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]

@@ -3,9 +3,28 @@
 Functions import what they need inside, so that ``--help`` is fast.
 """
 
+from typing import Annotated
+
 import typer
 
 from hpo.cli import launch, look, model
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        print(f"hpo {version('hpo')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and nothing else.")
+    ] = False,
+) -> None:
+    pass  # the callback has done it
+
 
 app = typer.Typer(
     name="hpo",
@@ -13,6 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    callback=_options,
 )
 for _command in (
     launch.launch, launch.worker,

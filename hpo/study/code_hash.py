@@ -1,8 +1,9 @@
 """The code that builds and trains a study's models, as hashes: two people, or two launches, may have different code.
 
 Comments, docstrings and formatting do not count, nor does what a study's `as_json` compares already, such as
-its budget. What counts: the statements of the study file that a study's `task`, and its `model` and `prepare`, reach by
-name, the whole modules beside the file that it imports, and `hpo.models` if a stock builder is among them.
+its budget. What counts: the statements of the study file that a study's `task` (its `model` and `prepare`), `sampler`
+and `pruner` reach by name, the whole modules beside the file that it imports, and `hpo.models` if a stock builder is
+among them.
 """
 
 import ast
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # The arguments of a study and its task that are code; all others are data, which its `as_json` has.
-_CODE = {"task", "model", "prepare"}
+_CODE = {"task", "model", "prepare", "sampler", "pruner"}
 _MAKERS = {"Search", "Comparison", "Train"}
 _MODELS = Path(__file__).parents[1] / "models"
 _DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -39,6 +39,20 @@ def test_every_row_is_a_configuration_of_the_space_and_comes_back() -> None:
         assert encoding.row(params) == pytest.approx(row)
 
 
+def test_the_largest_value_of_a_parameter_is_set_where_it_exists() -> None:
+    """A number's upper bound, or the largest choice; what is no number stays."""
+    encoding, rows = _rows(200)
+    for name, largest in (("layers", 9), ("units", 128)):
+        assert encoding.largest(name) == largest
+        assert {encoding.params(row)[name] for row in encoding.with_largest(name, rows)} == {largest}
+    choices = Encoding(Space({"epochs": CategoricalDistribution([5, 20, 10])}), {})
+    assert choices.params(choices.with_largest("epochs", np.zeros((1, 1)))[0]) == {"epochs": 20}
+    assert encoding.largest("optimizer") is encoding.largest("unknown") is None
+    assert (encoding.with_largest("optimizer", rows) == rows).all()
+    momenta = [encoding.params(row).get("momentum") for row in encoding.with_largest("momentum", rows)]
+    assert set(momenta) == {None, 0.99}
+
+
 def test_rows_cover_the_space() -> None:
     """Every choice and whole number, both ends of a range."""
     encoding, rows = _rows(2000)

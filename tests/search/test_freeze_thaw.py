@@ -102,6 +102,29 @@ def test_no_configuration_begins_twice() -> None:
     assert sum(curve.state == "ended" for curve in curves) >= FINISHED
 
 
+def test_what_the_model_proposes_may_train_for_the_most_epochs() -> None:
+    """Others could not be continued; what the sequence draws has any number, and so has a function's own parameter."""
+    space = Space({**SPACE.parameters, "epochs": IntDistribution(1, MOST)})
+    curves = [replace(curve, params={**curve.params, "epochs": MOST}, state="ended") for curve in _curves(12)]
+    searched = [_search(space, seed=seed).next(curves) for seed in range(40)]
+    own = [FreezeThaw(space, 1, seed=seed, hints={}).next(curves) for seed in range(40)]
+    for decisions, at_least, at_most in ((searched, 30, 40), (own, 0, 20)):
+        most = sum(isinstance(each, Begin) and each.params["epochs"] == MOST for each in decisions)
+        assert at_least <= most <= at_most
+
+
+def test_a_configuration_promises_what_its_own_epochs_reach() -> None:
+    """Of two that are alike so far, the one that may go on is continued, though a single epoch is cheaper."""
+    curves = _curves(12, state="ended")
+    values = _values(0.01, 4)
+    pair = [
+        Curve(number=number, params={"rate": 0.01, "width": 32 + number}, values=values, epochs=epochs, state="paused")
+        for number, epochs in ((12, 5), (13, MOST))
+    ]
+    continued = [_search(seed=seed).next([*curves, *pair], may_begin=False) for seed in range(5)]
+    assert continued == [Continue(13)] * 5
+
+
 @pytest.mark.parametrize("shape", ["constant", "falling", "infinite"])
 def test_strange_curves_are_curves(shape: str) -> None:
     """The search decides all the same."""

@@ -78,6 +78,18 @@ def test_the_code_is_what_the_study_reaches(code: Code) -> None:
     assert all(re.fullmatch("[0-9a-f]{16}", found) for found in code().values())
 
 
+def test_the_functions_of_a_sampler_are_code(code: Code) -> None:
+    """Two hosts with different ones would search two studies in one."""
+    sampled = ("    task=score,", "    task=score,\n    sampler=RandomSampler(unused(1)),")
+    imported = (
+        "from functools import partial",
+        "from functools import partial\nfrom optuna.samplers import RandomSampler",
+    )
+    before = code(sampled, imported)
+    after = code(sampled, imported, ("return x\n\n\nclass", "return x + 1\n\n\nclass"))
+    assert differences(before, after, "mine.py") == ["unused in mine.py differs"]
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
