@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,18 @@ from hpo.storage.url import resolve_url
 def pytest_configure() -> None:
     """Make Ctrl-C work in the processes that tests start, also where the tests run in the background of a shell."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which files took longest: `--dist loadfile` gives each to one process."""
+    seconds: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section("slowest 15 files")
+    for file, total in sorted(seconds.items(), key=lambda item: -item[1])[:15]:
+        terminalreporter.write_line(f"{total:8.1f}s {file}")
 
 
 @pytest.fixture(autouse=True)
