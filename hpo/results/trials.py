@@ -80,7 +80,7 @@ def ranking(study: optuna.Study) -> list[TrialRecord]:
     """The complete or paused trials that meet the constraints, best first; before there are any, the pruned ones."""
     found = found_of(study)
     gone_on = continued(found)
-    return _records(study, _ranked(found, gone_on, study.direction), gone_on)
+    return _records(study, _ranked(found, study.direction), gone_on)
 
 
 def best_of(study: optuna.Study) -> TrialRecord:
@@ -106,7 +106,7 @@ def best_record(study: optuna.Study, found: list[FrozenTrial], gone_on: Set[int]
     Args:
         gone_on: the ids of those whose configuration was continued.
     """
-    return next(iter(_records(study, _ranked(found, gone_on, study.direction)[:1], gone_on)), None)
+    return next(iter(_records(study, _ranked(found, study.direction)[:1], gone_on)), None)
 
 
 def trial_of(study: optuna.Study, number: int) -> TrialRecord:
@@ -141,12 +141,16 @@ def _records(study: optuna.Study, chosen: Iterable[FrozenTrial], gone_on: Set[in
     return [_record(trial, study.direction, is_continued=trial._trial_id in gone_on) for trial in chosen]
 
 
-def _ranked(found: list[FrozenTrial], gone_on: Set[int], direction: StudyDirection) -> list[FrozenTrial]:
-    """Those that are complete or paused, and feasible, best first; before there are any, the pruned ones."""
+def _ranked(found: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+    """Those that are complete or paused, and feasible, best first; before there are any, the pruned ones.
+
+    A paused trial counts until its continuation has ended: the best does not get worse while that runs.
+    """
+    replaced = continued(trial for trial in found if trial.state.is_finished())
     valued = [
         trial
         for trial in found
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial._trial_id not in gone_on
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial._trial_id not in replaced
         if _is_feasible(trial) is not False
     ]
     complete = [trial for trial in valued if trial.state == TrialState.COMPLETE or is_paused(trial)]

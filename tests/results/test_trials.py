@@ -216,3 +216,14 @@ def test_reading_needs_no_permission_to_write(search: Searched, storage: BaseSto
     search.run("COMPLETE", 0.75)
     assert best_of(study).value == 0.75
     backend_of(reader).engine.dispose()
+
+
+def test_the_best_does_not_get_worse_while_it_is_continued(search: Searched) -> None:
+    """A paused trial counts until its continuation has ended; then that one does."""
+    search.run("COMPLETE", 0.7)
+    search.run("PRUNED", 0.9, 0.5, 0.9, stop_reason="paused")
+    again = search.start(0.5, 0.9)
+    assert [(row.number, row.value) for row in ranking(search.study)] == [(1, 0.9), (0, 0.7)]
+    assert best_of(search.study).number == 1
+    search.end(again, "COMPLETE", 0.95)
+    assert [(row.number, row.value) for row in ranking(search.study)] == [(2, 0.95), (0, 0.7)]
