@@ -17,6 +17,6 @@ def test_a_study_runs_and_exports_on_jax(hpo: Hpo) -> None:
     hpo(*run, "--workers", "1", "--gpus", "none", KERAS_BACKEND="jax")
     trials = json.loads(hpo("trials", "--study", "on-jax", "--json").stdout)
     assert {trial["backend"] for trial in trials} == {"jax"}
-    assert "COMPLETE" in {trial["state"] for trial in trials}
+    assert [trial["state"] for trial in trials].count("COMPLETE") == 2  # whatever was paused before
     exported = hpo("export", "--study", "on-jax", "--output", "best.h5", KERAS_BACKEND="jax")
     assert "both models reload without hpo and agree" in exported.stdout

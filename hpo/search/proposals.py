@@ -1,7 +1,6 @@
 """New configurations to choose from: spread over the space, near hints, near the best, or all that are left."""
 
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -25,23 +24,22 @@ class Proposals:
 
     Args:
         hints: values that are likely to be good, by parameter.
-
-    The quasi-random sequence goes on by the square roots of the first primes (R. D. Richtmyer, "The evaluation of
-    definite integrals, and a quasi-Monte-Carlo method based on the properties of algebraic numbers", 1951). Pairs of
-    parameters are covered nearly as evenly as by Sobol's sequence, without a second of importing ``scipy.stats``.
     """
 
     def __init__(self, space: Space, encoding: Encoding, *, seed: int, hints: Mapping[str, Any]) -> None:
         self._space = space
         self._encoding = encoding
-        self._start = np.random.default_rng(derive_seed(seed, "quasi-random", 0)).random(len(encoding))
-        self._step = np.sqrt(_primes(len(encoding)))
+        self._seed = derive_seed(seed, "quasi-random", 0)
         self._has_hints = bool(hints)
 
     def next_of_sequence(self, random: np.random.Generator, known: set[Key]) -> Params | None:
         """The next point of a quasi-random sequence, or another if that has run; None if all have."""
-        point = (self._start + len(known) * self._step) % 1
-        for units in (point[np.newaxis], random.random((_ANYWHERE, len(self._encoding)))):
+        from scipy.stats import qmc  # takes half a second, which a launcher need not wait for
+
+        sequence = qmc.Sobol(len(self._encoding), seed=self._seed)
+        if known:
+            sequence.fast_forward(len(known))
+        for units in (sequence.random(1), random.random((_ANYWHERE, len(self._encoding)))):
             for row in self._anywhere(units, random, len(known)):
                 params = self._encoding.params(row)
                 if key_of(params) not in known:
@@ -70,23 +68,12 @@ class Proposals:
         """Any configuration of a finite space that has not run; None if all have."""
         untried = []
         if self._space.is_finite:
-            for index, params in enumerate(self._space.configurations()):
+            for count, params in enumerate(self._space.configurations()):
                 if key_of(params) not in known:
                     untried.append(params)
-                if index >= _LONGEST_LIST and untried:
+                if count >= _LONGEST_LIST and untried:
                     break
         return untried[random.integers(len(untried))] if untried else None
-
-
-def _primes(number: int) -> list[int]:
-    """The first so many."""
-    primes: list[int] = []
-    candidates = count(2)
-    while len(primes) < number:
-        candidate = next(candidates)
-        if all(candidate % prime for prime in primes):
-            primes.append(candidate)
-    return primes
 
 
 def key_of(params: Params) -> Key:
