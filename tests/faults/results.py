@@ -20,7 +20,7 @@ Written by `pytest -m faults_full -n 0 tests/faults`, whole or in parts: a run r
 After each row the checker of `tests/faults/checker.py` found no violation: each attempt claimed once, attempts of one
 configuration never at once, as many configurations finished as the budget says, none failed, none left running, each
 with one result after whatever pauses it had, no attempt that trained more than one epoch again where epochs are kept,
-and each result in the storage as a worker reported it. A dash for pauses: that row is of before trainings could pause.
+and each result in the storage as a worker reported it.
 That 100 flipped or truncated checkpoints of 100 are found out is tested each time, in `tests/trial/test_checkpoint.py`.
 
 | fault | storage | faults | configurations finished | pauses | attempts | epochs trained again | run |
