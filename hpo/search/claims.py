@@ -249,7 +249,9 @@ class Claims:
             judge = judged_by_pruner(trial, is_planned=bool(configuration.origin))
         else:
             self._history.update()
-            judge = judged_by_search(self._search, self._history.curve(number), is_to_go_on)
+            judge = judged_by_search(
+                self._search, self._history.curve(number), is_to_go_on, limits_of(self._study).get("seconds")
+            )
         return judge if seconds_left is None else judged_by_clock(seconds_left, judge)
 
     def _signed(self, configuration: Configuration) -> ClaimRecord:

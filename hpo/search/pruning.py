@@ -17,6 +17,7 @@ from hpo.search.freeze_thaw import FreezeThaw
 from hpo.storage.records import configuration_of, was_given_back
 
 StopReason = Literal["pruned", "paused"]
+_LONG = 1 / 40  # of the seconds of a study, after which a training is looked at, whatever its epoch
 Judge = Callable[[int], StopReason | None]  # asked after each epoch, by its number: why the trial is to end, or None
 
 
@@ -28,21 +29,27 @@ def judged_by_pruner(trial: optuna.Trial, *, is_planned: bool) -> Judge:
     return lambda epoch: "pruned" if should_prune(trial) and not is_planned else None
 
 
-def judged_by_search(search: FreezeThaw, curve: Curve, is_to_go_on: Callable[[], bool]) -> Judge:
+def judged_by_search(
+    search: FreezeThaw, curve: Curve, is_to_go_on: Callable[[], bool], seconds: float | None = None
+) -> Judge:
     """Pauses a configuration at an epoch at which the search looks at it, unless it is to go on.
+
+    If the study has a limit of seconds, it looks sooner at one whose epochs take long.
 
     Args:
         curve: the configuration's, before this trial.
+        seconds: all that the study has; None without such a limit.
     """
-    until = search.pause_after(len(curve.values), curve.epochs)
+    until, looked_at = search.pause_after(len(curve.values), curve.epochs), time.monotonic()
 
     def judge(epoch: int) -> StopReason | None:
-        nonlocal until
-        if epoch < until or epoch >= curve.epochs:
+        nonlocal until, looked_at
+        took_long = seconds is not None and time.monotonic() - looked_at >= _LONG * seconds
+        if epoch >= curve.epochs or (epoch < until and not took_long):
             return None
         if not is_to_go_on():
             return "paused"
-        until = search.pause_after(epoch, curve.epochs)
+        until, looked_at = search.pause_after(epoch, curve.epochs), time.monotonic()
         return None
 
     return judge

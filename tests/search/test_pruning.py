@@ -12,9 +12,12 @@ from recorded import Recorded
 
 from hpo import Budget
 from hpo.files.run_dir import RunDir
-from hpo.search.pruning import should_prune
+from hpo.search.curve import Curve
+from hpo.search.freeze_thaw import FreezeThaw
+from hpo.search.pruning import judged_by_search, should_prune
 from hpo.storage.leases import give_back
 from hpo.storage.trial_rows import finish_trial
+from hpo.study.space import Space
 
 
 @pytest.mark.parametrize(
@@ -60,3 +63,33 @@ def _train(trial: optuna.Trial, value: float, *, epochs: int) -> int:
         if should_prune(trial):
             return epoch
     return epochs
+
+
+@pytest.mark.parametrize(
+    ("seconds", "looks"),
+    [
+        pytest.param(None, [3, 4, 7], id="no-limit"),
+        pytest.param(4000.0, [3, 4, 7], id="short-epochs"),
+        pytest.param(800.0, [2, 3, 4, 6, 7], id="half-of-what-an-epoch-takes"),
+        pytest.param(400.0, [1, 2, 3, 4, 5, 6, 7], id="long-epochs"),
+    ],
+)
+def test_what_takes_long_is_looked_at_sooner(
+    seconds: float | None, looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a fortieth of the seconds of a study, whatever the epoch; here an epoch takes ten."""
+    clock = [0.0]
+    monkeypatch.setattr("hpo.search.pruning.time.monotonic", lambda: clock[0])
+    search = FreezeThaw(Space({"x": FloatDistribution(0, 1)}), 50, seed=0, hints={})
+    looked_at: list[int] = []
+
+    def is_to_go_on() -> bool:
+        looked_at.append(epoch)
+        return True
+
+    curve = Curve(number=0, params={"x": 0.5}, values=[], epochs=50, state="running")
+    judge = judged_by_search(search, curve, is_to_go_on, seconds)
+    for epoch in range(1, 8):
+        clock[0] += 10
+        assert judge(epoch) is None
+    assert looked_at == looks
