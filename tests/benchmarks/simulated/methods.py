@@ -173,6 +173,7 @@ class KerasTunerHyperband:
             hyperparameters=space,
             seed=seed,
         )
+        self._oracle.verbose = 0  # it prints a table for each trial
         self._oracle._set_project_dir(tempfile.mkdtemp(), "simulated")
         self._trials: dict[str, Any] = {}
 
