@@ -19,7 +19,7 @@ from hpo.search.pruning import Judge, judged_by_clock, judged_by_pruner, judged_
 from hpo.search.sampling import begin, draws_in_turn, has_untried, kept, reseed, shared
 from hpo.storage.database import retry_of, study_lock
 from hpo.storage.leases import HeartbeatMonitor, give_back, give_back_lost
-from hpo.storage.records import ClaimRecord, Configuration, result_of, token_of
+from hpo.storage.records import ClaimRecord, Configuration, attributes_of_others, result_of, token_of
 from hpo.storage.stored_study import budget_of, is_amended, limits_of, set_ended
 from hpo.storage.trial_rows import take_waiting, trials_by_number
 from hpo.study.code_hash import digest
@@ -153,7 +153,7 @@ class Claims:
             return self._again(decision.number) if is_paused else None
         if not may_begin or key_of(decision.params) in self._history.known:
             return None
-        return self._create(self._new_configuration(), _fixed(decision.params))
+        return self._create(self._new_configuration(), _fixed(decision.params), {})
 
     def _drawn(self, trial_id: int, configuration: Configuration, seconds_left: float | None) -> Claim:
         """A claim whose parameters are all there, so that no other process draws the same."""
@@ -204,11 +204,12 @@ class Claims:
             return None
         for planned in definition.plan():
             if planned.origin not in history.origins:
-                return self._create(replace(self._new_configuration(), origin=planned.origin), _fixed(planned.params))
+                configuration = replace(self._new_configuration(), origin=planned.origin)
+                return self._create(configuration, _fixed(planned.params), {})
         is_drawn = definition.is_sampled and not definition.is_freeze_thaw and not self._study.is_stopped
         trials = trials_by_number(self._study).values()
         if is_drawn and has_untried(self._study.sampler, definition.search_space, trials):
-            return self._create(self._new_configuration(), {})
+            return self._create(self._new_configuration(), {}, {})
         return None
 
     def _again(self, number: int) -> tuple[int, Configuration]:
@@ -217,14 +218,17 @@ class Claims:
         died = result_of(last.trial).stop_reason == "lost_worker"
         before = last.configuration
         configuration = replace(before, attempt=before.attempt + 1, deaths=before.deaths + died)
-        return self._create(configuration, {**kept(last.trial), **_fixed(last.params)})
+        system_attrs = {**kept(last.trial), **_fixed(last.params)}
+        return self._create(configuration, system_attrs, attributes_of_others(last.trial))
 
-    def _create(self, configuration: Configuration, system_attrs: dict[str, Any]) -> tuple[int, Configuration]:
+    def _create(
+        self, configuration: Configuration, system_attrs: dict[str, Any], user_attrs: dict[str, Any]
+    ) -> tuple[int, Configuration]:
         """Make a trial that runs; its id and its configuration."""
         # With its claim and its first beat in the same transaction: it never looks like another program's trial.
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            user_attrs=self._signed(configuration).as_attributes(),
+            user_attrs={**user_attrs, **self._signed(configuration).as_attributes()},
             system_attrs=system_attrs,
         )
         trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)

@@ -164,9 +164,16 @@ class ResultRecord:
 
     def as_attributes(self) -> dict[str, Any]:
         """The user attributes of the trial; what it does not have is left out."""
-        parts = {name: value for name, value in vars(self).items() if name not in ("model", "fit", "measures")}
+        parts = {name: value for name, value in vars(self).items() if name not in _PARTS}
         flat = {**parts, **vars(self.model), **vars(self.fit), **vars(self.measures)}
         return {name: value for name, value in flat.items() if value is not None and value is not False and value != {}}
+
+
+_PARTS = {"model": ModelRecord, "fit": FitRecord, "measures": MeasureRecord}  # whose fields stand beside the result's
+_OURS = {
+    CLAIM,
+    *(each.name for kind in (ResultRecord, *_PARTS.values()) for each in dataclasses.fields(kind)),
+} - _PARTS.keys()
 
 
 def claim_of(trial: FrozenTrial) -> ClaimRecord | None:
@@ -206,6 +213,11 @@ def result_of(trial: FrozenTrial) -> ResultRecord:
         measures=MeasureRecord(**_typed(MeasureRecord, attrs)),
         history=_history(attrs.get(HISTORY)),
     )
+
+
+def attributes_of_others(trial: FrozenTrial) -> dict[str, Any]:
+    """The user attributes that are not ours: of whoever enqueued the trial, or of the function that it ran."""
+    return {name: value for name, value in trial.user_attrs.items() if name not in _OURS}
 
 
 def was_given_back(trial: FrozenTrial) -> bool:

@@ -286,6 +286,18 @@ def test_a_trial_enqueued_by_optuna_is_taken(storage: BaseStorage, run_dir: RunD
     assert _take(claims).trial.suggest_float("x", 0, 1) == 0.125
 
 
+def test_the_next_attempt_keeps_what_others_noted_of_an_enqueued_trial(storage: BaseStorage, run_dir: RunDir) -> None:
+    """Parameters and attributes; as Optuna's retries do. What hpo wrote of the lost attempt is not kept."""
+    claims = _claims(storage, run_dir)
+    claims._study.enqueue_trial({"x": 0.125}, user_attrs={"idea": "of Monday", "claim": "of another program"})
+    give_back(claims._study, _take(claims).trial._trial_id, "lost_worker")
+    again = _take(claims)
+    assert again.configuration.attempt == 2
+    assert again.trial.suggest_float("x", 0, 1) == 0.125
+    assert again.trial.user_attrs.keys() == {"idea", "claim"}
+    assert again.trial.user_attrs["idea"] == "of Monday"
+
+
 def test_an_enqueued_trial_that_another_program_took_is_left_to_it(
     sqlite: BaseStorage, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
